@@ -1,0 +1,1 @@
+"""L0: what every layer may use. Standard library and pydantic only; never torch."""

@@ -1,0 +1,46 @@
+"""JSON lines that survive a kill: a row is either wholly in the file or dropped when it is read again."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tenfold.core.errors import ConfigError, MissingArtifactError
+
+
+def append(path: Path, row: Any) -> None:
+    """Appends one row and hands it to the operating system before returning."""
+    with path.open("ab") as file:
+        file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+
+
+def recover(path: Path) -> list[Any]:
+    """Reads the rows we wrote ourselves; a torn last line (the process was killed) is cut off the file."""
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        path.write_bytes(whole)
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def read(path: Path) -> Iterator[Any]:
+    """Reads rows that somebody else wrote.
+
+    Raises:
+        MissingArtifactError: there is no such file.
+        ConfigError: a line is not JSON; the message gives its number.
+    """
+    if not path.is_file():
+        raise MissingArtifactError(f"no file {str(path)!r}; give the path of a .jsonl file")
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.strip():
+            yield _parse(line, path, number)
+
+
+def _parse(line: str, path: Path, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} line {number} is not JSON ({error.msg}); one JSON object a line is accepted") from None

@@ -1,0 +1,65 @@
+"""The seam every decoder plugs into: a causal LM with a KV cache that can be rolled back.
+
+A `CausalLM` holds `batch_size` rows, each with its own number of cached tokens (`lengths`), so that rows may
+advance by different amounts. A token's logits do not depend on which pass computed them; how far that promise
+reaches is stated in `exactness`:
+
+    bit     equal to the last bit, whatever the split into passes (pass widths are padded to ones proven equal)
+    token   equal up to floating-point rounding; near ties may fall either way
+"""
+
+# B rows of the batch, K query tokens of one pass, V vocabulary
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+Exactness = Literal["bit", "token"]
+
+
+class CausalLM(Protocol):
+    """A target or draft model with rollback."""
+
+    vocab_size: int
+    max_positions: int
+    batch_size: int
+    exactness: Exactness
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Number of cached tokens per row."""
+        ...
+
+    def reset(self) -> None:
+        """Forgets all cached tokens."""
+        ...
+
+    def prefill(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Appends one token sequence per row, of any lengths, and returns the last token's logits, [B, V] float32."""
+        ...
+
+    def forward(self, ids_BK: Tensor, *, depths_K: Tensor | None = None, ancestors_KK: Tensor | None = None) -> Tensor:
+        """Appends K tokens to every row and returns their logits, [B, K, V] float32.
+
+        By default the K tokens follow one another. For a token tree, `depths_K` gives each token's depth below
+        the cached prefix (position = length + depth) and `ancestors_KK` (bool) what it sees among the K.
+        """
+        ...
+
+    def rollback(self, counts: Sequence[int]) -> None:
+        """Drops the last `counts[b]` cached tokens of each row."""
+        ...
+
+    def keep(self, row: int, start: int, slots: Sequence[int]) -> None:
+        """In `row`, keeps of the slots from `start` on only those given (ascending), moved together."""
+        ...
+
+
+def check_room(model: CausalLM, num_tokens: int) -> None:
+    """Raises ValueError if some row has no room for `num_tokens` more tokens."""
+    longest = max(model.lengths)
+    if longest + num_tokens > model.max_positions:
+        raise ValueError(
+            f"{longest} + {num_tokens} tokens do not fit into the model's {model.max_positions} positions; "
+            "shorten the prompt or lower max_new_tokens"
+        )

@@ -1,0 +1,61 @@
+"""Plain decoding: one token a pass. The baseline of every speed-up, and the truth of every losslessness test."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from tenfold.core.seeds import derive
+from tenfold.nn.causal_lm import CausalLM, check_room
+from tenfold.nn.sampling import GenerationSettings, Processors, choose
+from tenfold.nn.stopping import Stopper, StopReason
+
+OnTokens = Callable[[Sequence[int]], None]
+"""Called with each run of new tokens as soon as it is certain (streaming)."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A generated continuation, without its prompt."""
+
+    tokens: Sequence[int]
+    stop_reason: StopReason
+
+
+def ignore_tokens(_: Sequence[int]) -> None:
+    """An `OnTokens` that does nothing."""
+
+
+def sampling_generator(settings: GenerationSettings) -> torch.Generator:
+    """The random stream of the target's draws under these settings."""
+    return torch.Generator().manual_seed(derive(settings.seed, "target"))
+
+
+def generate(
+    model: CausalLM,
+    prompt: Sequence[int],
+    settings: GenerationSettings,
+    stopper: Stopper,
+    *,
+    on_tokens: OnTokens = ignore_tokens,
+) -> Generation:
+    """Continues `prompt` (token ids) token by token, from an empty cache.
+
+    Raises:
+        ValueError: the prompt is empty, or prompt and output do not fit into the model's positions.
+    """
+    if stopper.max_new_tokens == 0:
+        return Generation((), "length")
+    model.reset()
+    check_room(model, len(prompt) + stopper.max_new_tokens - 1)
+    processors, generator = Processors(settings), sampling_generator(settings)
+    logits_V = model.prefill([prompt])[0]
+    output: list[int] = []
+    while True:
+        token = choose(processors, logits_V, [*prompt, *output], generator)
+        block, reason = stopper.cut(output, [token])
+        output += block
+        on_tokens(block)
+        if reason:
+            return Generation(output, reason)
+        logits_V = model.forward(torch.tensor([[token]]))[0, 0]

@@ -1,0 +1,82 @@
+"""Keys and values of the tokens seen so far, with a length per row that can be moved back.
+
+Rolling back moves the length only: stale slots stay in memory and are masked until they are overwritten. The
+buffer grows by whole blocks, up to the model's number of positions.
+"""
+
+# L layers, B rows, H key-value heads, S slots, D head width, K new tokens
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+BLOCK = 128
+"""Attention always covers a whole number of blocks, so that its summation order does not depend on the length."""
+
+
+def whole_blocks(num_slots: int) -> int:
+    """`num_slots` rounded up to whole blocks."""
+    return -(-num_slots // BLOCK) * BLOCK
+
+
+class KVCache:
+    """One buffer [L, 2, B*H, S, D] for the keys (0) and values (1) of all layers."""
+
+    def __init__(self, num_layers: int, batch_size: int, num_heads: int, head_width: int, *, device: torch.device) -> None:
+        self.num_heads = num_heads
+        self.batch_size = batch_size
+        self.buffer = torch.zeros(num_layers, 2, batch_size * num_heads, 0, head_width, device=device)
+        self.lengths = [0] * batch_size
+
+    def reset(self) -> None:
+        """Forgets all rows."""
+        self.lengths = [0] * self.batch_size
+
+    def reserve(self, num_slots: int) -> None:
+        """Makes room for `num_slots` slots a row, by doubling."""
+        have = self.buffer.shape[3]
+        if num_slots > have:
+            grown = torch.zeros(*self.buffer.shape[:3], whole_blocks(max(num_slots, 2 * have)), self.buffer.shape[4])
+            grown = grown.to(self.buffer.device)
+            grown[:, :, :, :have] = self.buffer
+            self.buffer = grown
+
+    def live(self, num_slots: int) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Per layer: the keys [B*H, D, S] and the values [B*H, S, D] of the first `num_slots` slots, as views."""
+        view = self.buffer[:, :, :, :num_slots]
+        return view[:, 0].transpose(2, 3).unbind(0), view[:, 1].unbind(0)
+
+    def slots_for(self, num_tokens: int) -> list[Sequence[Tensor]]:
+        """Per row, per layer: the view [2, H, K, D] into which the next `num_tokens` keys and values go."""
+        rows = self.buffer.unflatten(2, (self.batch_size, self.num_heads))
+        return [
+            rows[:, :, row, :, length : length + num_tokens].unbind(0) for row, length in enumerate(self.lengths)
+        ]
+
+    def row(self, index: int) -> "KVCache":
+        """One row as a cache of its own over the same memory; its length is not written back, and it must not grow."""
+        heads = slice(index * self.num_heads, (index + 1) * self.num_heads)
+        alone = KVCache.__new__(KVCache)
+        alone.num_heads, alone.batch_size = self.num_heads, 1
+        alone.buffer, alone.lengths = self.buffer[:, :, heads], [self.lengths[index]]
+        return alone
+
+    def advance(self, num_tokens: int) -> None:
+        """Counts the tokens just written as cached, in every row."""
+        self.lengths = [length + num_tokens for length in self.lengths]
+
+    def rollback(self, counts: Sequence[int]) -> None:
+        """Drops the last `counts[b]` tokens of each row."""
+        for count, length in zip(counts, self.lengths, strict=True):
+            if not 0 <= count <= length:
+                raise ValueError(f"cannot roll back {count} tokens of {length}; give a number from 0 to {length}")
+        self.lengths = [length - count for length, count in zip(self.lengths, counts, strict=True)]
+
+    def keep(self, row: int, start: int, slots: Sequence[int]) -> None:
+        """Moves the given slots of `row` (ascending, all >= start) together from `start` on; drops the rest."""
+        heads = slice(row * self.num_heads, (row + 1) * self.num_heads)
+        end = start + len(slots)
+        if list(slots) != list(range(start, end)):
+            chosen = torch.tensor(slots, device=self.buffer.device)
+            self.buffer[:, :, heads, start:end] = self.buffer[:, :, heads].index_select(3, chosen)
+        self.lengths[row] = end

@@ -1,0 +1,251 @@
+"""A lean forward pass for models of the Llama architecture, with little overhead between the matrix products.
+
+Fused products, the rotary embedding as one complex product, keys and values written in place, attention over the
+live part of the cache without repeating shared heads, vocabulary rows only where logits are asked for.
+
+Activations and sums are float32 whatever the weights' dtype. The engine tries which pass widths give the same bits
+(`widths`) and from then on uses only those: a token's logits do not depend on how the text was split into
+passes, which makes speculative decoding equal to plain decoding to the last bit.
+"""
+
+# B rows of the batch, K tokens a row, N = B*K rows of a product, D model width, H heads (queries, then keys, then
+# values), Q = K * query heads per key-value head, F half the head width, S slots, V vocabulary
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import PretrainedConfig
+
+from tenfold.nn import lean_weights, linear, widths
+from tenfold.nn.causal_lm import Exactness, check_room
+from tenfold.nn.kv_cache import KVCache, whole_blocks
+from tenfold.nn.masks import pass_mask
+
+DECODE_WIDTHS = range(1, 33)
+PREFILL_WIDTHS = (36, 48, 60, 64)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What all layers of one pass share."""
+
+    batch_size: int
+    width: int
+    first: int
+    """The first slot that the mask covers; all before it are visible to every row."""
+    mask_B1QS: Tensor
+    rotation_BHKF: Tensor
+    """Complex, for query and key heads; the queries' part carries the attention scale."""
+    keys: Sequence[Tensor]
+    values: Sequence[Tensor]
+    slots: Sequence[Sequence[Tensor]]
+
+
+class LeanLlama:
+    """The engine: a `CausalLM` of `batch_size` rows, each with its own length."""
+
+    def __init__(
+        self,
+        config: PretrainedConfig,
+        state: lean_weights.State,
+        *,
+        batch_size: int = 1,
+        kernel: linear.Kernel | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.device = torch.device(device)
+        self.kernel: linear.Kernel = kernel or linear.default_kernel(self.device)
+        self.weights = lean_weights.load(config, state, kernel=self.kernel, device=self.device)
+        self.vocab_size: int = config.vocab_size
+        self.max_positions: int = config.max_position_embeddings
+        self.batch_size = batch_size
+        self.cache = self._new_cache(batch_size)
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        return self.cache.lengths
+
+    @property
+    def exactness(self) -> Exactness:
+        return "bit" if widths.fit(self.exact_widths, 1, self.batch_size) else "token"
+
+    def reset(self) -> None:
+        self.cache.reset()
+
+    @torch.inference_mode()
+    def prefill(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Runs each row's prompt, of any length, in wide passes; returns the last logits [B, V].
+
+        Raises:
+            ValueError: a prompt is empty, or there is no room for it.
+        """
+        if not all(prompts):
+            raise ValueError("a prompt is empty; give at least one token, for example the model's BOS token")
+        longest = max(map(len, prompts))
+        check_room(self, longest)
+        self.cache.reserve(max(self.cache.lengths) + longest + max(self.exact_widths))
+        return torch.stack([self._prefill_row(row, prompt) for row, prompt in enumerate(prompts)])
+
+    @torch.inference_mode()
+    def forward(self, ids_BK: Tensor, *, depths_K: Tensor | None = None, ancestors_KK: Tensor | None = None) -> Tensor:
+        num_new = ids_BK.shape[1]
+        check_room(self, num_new)
+        hidden_BKD = self._hidden(self.cache, ids_BK, depths_K, ancestors_KK)
+        return self.weights.head(hidden_BKD.flatten(0, 1)).unflatten(0, hidden_BKD.shape[:2])[:, :num_new]
+
+    def rollback(self, counts: Sequence[int]) -> None:
+        self.cache.rollback(counts)
+
+    @torch.inference_mode()
+    def keep(self, row: int, start: int, slots: Sequence[int]) -> None:
+        self.cache.keep(row, start, slots)
+
+    @cached_property
+    def exact_widths(self) -> frozenset[int]:
+        """Numbers of rows per pass that give the same bits on this machine; tried once, on the first layer and the head."""
+        return self._probe_layer() & (self._probe_head() | frozenset(PREFILL_WIDTHS))
+
+    def padded_width(self, num_tokens: int) -> int:
+        """The number of tokens a row that a pass for `num_tokens` is padded to."""
+        return widths.fit(self.exact_widths, num_tokens, self.batch_size) or num_tokens
+
+    def _prefill_row(self, row: int, prompt: Sequence[int]) -> Tensor:
+        cache = self.cache.row(row)
+        step = max(self.exact_widths)
+        last_D = None
+        for start in range(0, len(prompt), step):
+            piece = prompt[start : start + step]
+            last_D = self._hidden(cache, torch.tensor([piece], device=self.device))[0, len(piece) - 1]
+        self.cache.lengths[row] = cache.lengths[0]
+        assert last_D is not None
+        return self.weights.head(last_D.repeat(widths.fit(self.exact_widths, 1) or 1, 1))[0]
+
+    def _hidden(
+        self, cache: KVCache, ids_BK: Tensor, depths_K: Tensor | None = None, ancestors_KK: Tensor | None = None
+    ) -> Tensor:
+        """Appends the tokens to `cache` and returns the final hidden rows [B, padded K, D]."""
+        batch_size, num_new = ids_BK.shape
+        width = widths.fit(self.exact_widths, num_new, batch_size) or num_new
+        frame = self._frame(cache, width, _pad_depths(depths_K, width), _pad_ancestors(ancestors_KK, width))
+        x_ND = self.weights.embedding_VD[_pad_ids(ids_BK, width).flatten()].float()
+        for index, layer in enumerate(self.weights.layers):
+            x_ND = self._layer(layer, index, x_ND, frame)
+        cache.advance(num_new)
+        return self._norm(x_ND, self.weights.final_norm_D).unflatten(0, (batch_size, width))
+
+    def _frame(self, cache: KVCache, width: int, depths_K: Tensor | None, ancestors_KK: Tensor | None) -> Frame:
+        """Reserves the slots of a pass and prepares what its layers share."""
+        shape = self.weights.shape
+        cache.reserve(max(cache.lengths) + width)
+        first, end = min(cache.lengths), whole_blocks(max(cache.lengths) + width)
+        mask_BKS = pass_mask(cache.lengths, width, first=first, end=end, ancestors_KK=ancestors_KK, device=self.device)
+        keys, values = cache.live(end)
+        return Frame(
+            batch_size=cache.batch_size,
+            width=width,
+            first=first,
+            mask_B1QS=mask_BKS.repeat(1, shape.group, 1)[:, None],
+            rotation_BHKF=self._rotation(cache.lengths, torch.arange(width) if depths_K is None else depths_K),
+            keys=keys,
+            values=values,
+            slots=cache.slots_for(width),
+        )
+
+    def _rotation(self, lengths: Sequence[int], depths_K: Tensor) -> Tensor:
+        position_BK = torch.tensor(lengths)[:, None] + depths_K.cpu()
+        table_SF = self.weights.rotation_SF
+        turn_B1KF = table_SF[position_BK.clamp_(max=table_SF.shape[0] - 1).to(self.device)][:, None]
+        return torch.cat([turn_B1KF * scale for scale in self._head_scales], dim=1)
+
+    @cached_property
+    def _head_scales(self) -> list[float]:
+        shape = self.weights.shape
+        return [shape.head_width**-0.5] * shape.num_heads + [1.0] * shape.num_kv_heads
+
+    def _layer(self, layer: lean_weights.Layer, index: int, x_ND: Tensor, frame: Frame) -> Tensor:
+        """One decoder layer: writes the new keys and values into their slots, adds to `x_ND` in place."""
+        shape = self.weights.shape
+        qkv_ND = layer.qkv(self._norm(x_ND, layer.attention_norm_D))
+        heads_BHKD = qkv_ND.view(frame.batch_size, frame.width, -1, shape.head_width).transpose(1, 2)
+        torch.view_as_complex(heads_BHKD[:, : shape.num_rotated].unflatten(-1, (-1, 2))).mul_(frame.rotation_BHKF)
+        for row, slots in enumerate(frame.slots):
+            slots[index].copy_(heads_BHKD[row, shape.num_heads :].unflatten(0, (2, -1)))
+        x_ND += layer.output(self._attend(heads_BHKD[:, : shape.num_heads], index, frame))
+        gate_NF, up_NF = layer.gate_up(self._norm(x_ND, layer.mlp_norm_D)).chunk(2, dim=-1)
+        x_ND += layer.down(functional.silu(gate_NF).mul_(up_NF))
+        return x_ND
+
+    def _attend(self, queries_BHKD: Tensor, index: int, frame: Frame) -> Tensor:
+        """The query heads that share a key-value head attend as one product; returns [N, query heads * head width]."""
+        shape = self.weights.shape
+        grouped = queries_BHKD.reshape(frame.batch_size * shape.num_kv_heads, shape.group * frame.width, -1)
+        scores = torch.bmm(grouped, frame.keys[index])
+        scores.unflatten(0, (frame.batch_size, -1))[..., frame.first :] += frame.mask_B1QS
+        mixed = torch.bmm(scores.softmax(-1), frame.values[index])
+        heads_BHKD = mixed.view(frame.batch_size, shape.num_heads, frame.width, -1)
+        return heads_BHKD.transpose(1, 2).reshape(frame.batch_size * frame.width, -1)
+
+    def _norm(self, x_ND: Tensor, weight_D: Tensor) -> Tensor:
+        """RMSNorm; composed from few operations because torch's own is slow on a CPU for a few rows."""
+        mean_square_N1 = torch.linalg.vector_norm(x_ND, dim=-1, keepdim=True).square_().div_(x_ND.shape[-1])
+        return (x_ND * weight_D).mul_(mean_square_N1.add_(self.weights.shape.eps).rsqrt_())
+
+    @torch.inference_mode()
+    def _probe_layer(self) -> frozenset[int]:
+        """The widths at which the first layer agrees, after an empty cache, a short one and one of two blocks."""
+        agreed = frozenset({*DECODE_WIDTHS, *PREFILL_WIDTHS})
+        for prefix in (0, 5, 200):
+            if prefix + max(agreed) <= self.max_positions:
+                agreed &= widths.exact_class(lambda prefix=prefix: self._first_layer(prefix), self._probe_rows(seed=0), agreed)
+        return agreed
+
+    @torch.inference_mode()
+    def _probe_head(self) -> frozenset[int]:
+        return widths.exact_class(lambda: lambda x_ND, _: self.weights.head(x_ND), self._probe_rows(seed=1), DECODE_WIDTHS)
+
+    def _first_layer(self, prefix: int) -> widths.Pass:
+        """Layer 0 over a random cache of `prefix` tokens to which each pass adds its real rows."""
+        cache = self._random_cache(prefix)
+
+        def run(x_ND: Tensor, num_real: int) -> Tensor:
+            frame = self._frame(cache, len(x_ND), None, None)
+            y_ND = self._layer(self.weights.layers[0], 0, x_ND.clone(), frame)
+            cache.advance(num_real)
+            return y_ND
+
+        return run
+
+    def _probe_rows(self, *, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(12, self.weights.embedding_VD.shape[1], generator=generator).to(self.device)
+
+    def _random_cache(self, num_tokens: int) -> KVCache:
+        shape, cache = self.weights.shape, self._new_cache(1, num_layers=1)
+        cache.reserve(num_tokens)
+        cache.buffer.copy_(torch.randn(cache.buffer.shape, generator=torch.Generator().manual_seed(2)))
+        cache.lengths = [num_tokens]
+        return cache
+
+    def _new_cache(self, batch_size: int, num_layers: int | None = None) -> KVCache:
+        shape = self.weights.shape
+        layers = shape.num_layers if num_layers is None else num_layers
+        return KVCache(layers, batch_size, shape.num_kv_heads, shape.head_width, device=self.device)
+
+
+def _pad_ids(ids_BK: Tensor, width: int) -> Tensor:
+    return functional.pad(ids_BK, (0, width - ids_BK.shape[1]))
+
+
+def _pad_depths(depths_K: Tensor | None, width: int) -> Tensor | None:
+    return None if depths_K is None else functional.pad(depths_K, (0, width - len(depths_K)))
+
+
+def _pad_ancestors(ancestors_KK: Tensor | None, width: int) -> Tensor | None:
+    if ancestors_KK is None:
+        return None
+    padded = torch.eye(width, dtype=torch.bool)
+    padded[: len(ancestors_KK), : len(ancestors_KK)] = ancestors_KK
+    return padded

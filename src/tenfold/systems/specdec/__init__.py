@@ -1,0 +1,13 @@
+"""Speculative decoding: a drafter guesses several tokens, the target checks them in one pass.
+
+Survey: Xia et al., "Unlocking Efficiency in Large Language Model Inference", arXiv 2401.07851, with Spec-Bench.
+Claim: the text is the target's own, token for token, in fewer passes.
+
+    ours             the survey's      meaning
+    target           M_q               the model whose text we want
+    drafter          M_p               whoever guesses
+    Draft            x~_1 .. x~_gamma  the guessed tokens
+    num_draft        gamma             drafted tokens per round
+    acceptance       alpha             share of drafted tokens that are kept, by position
+    mean accepted    tau, MAT          tokens per target pass, the correction or bonus included
+"""

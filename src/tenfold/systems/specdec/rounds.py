@@ -1,0 +1,61 @@
+"""What each round of speculation did: the raw material of every statistic about acceptance and time.
+
+Only emitted tokens count; what a stop cut off inside a block is neither accepted nor emitted.
+"""
+
+# a_j acceptance at position j
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tenfold.nn.generation import Generation
+
+
+@dataclass(frozen=True)
+class Round:
+    """One target pass."""
+
+    source: str
+    """Who drafted; `none` in a plain step."""
+    num_drafted: int
+    num_accepted: int
+    num_emitted: int
+    draft_ms: float
+    verify_ms: float
+
+
+@dataclass(frozen=True)
+class Speculation(Generation):
+    """A generation with the rounds that made it; the first token comes from the prompt's own pass, before any round."""
+
+    rounds: Sequence[Round] = field(default=())
+    prefill_ms: float = 0.0
+    total_ms: float = 0.0
+
+    @property
+    def sources(self) -> list[str]:
+        """For each token: the drafter that guessed it, or `target`."""
+        sources = ["target"] * min(1, len(self.tokens))
+        for step in self.rounds:
+            sources += [step.source] * step.num_accepted + ["target"] * (step.num_emitted - step.num_accepted)
+        return sources
+
+
+def mean_accepted_tokens(rounds: Sequence[Round]) -> float:
+    """Emitted tokens per target pass, the correction or bonus included; plain decoding has 1.0."""
+    return sum(step.num_emitted for step in rounds) / len(rounds) if rounds else 1.0
+
+
+def acceptance_by_position(rounds: Sequence[Round]) -> list[float]:
+    """a_j: of the rounds in which positions 1..j-1 were accepted and j was drafted, the share that accepted j."""
+    reached, kept = Counter[int](), Counter[int]()
+    for step in rounds:
+        reached.update(range(1, min(step.num_drafted, step.num_accepted + 1) + 1))
+        kept.update(range(1, step.num_accepted + 1))
+    return [kept[position] / reached[position] for position in sorted(reached)]
+
+
+def draft_precision(rounds: Sequence[Round]) -> float | None:
+    """Share of all drafted tokens that were accepted; None if none was drafted."""
+    drafted = sum(step.num_drafted for step in rounds)
+    return sum(step.num_accepted for step in rounds) / drafted if drafted else None
