@@ -92,6 +92,15 @@ def parse_override(text: str) -> tuple[list[str], Any]:
         return path, value
 
 
+def split_commas(value: Any) -> Any:
+    """Lets a list setting be written as `a,b,c`, also inside a list of such texts; anything else passes unchanged."""
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        return value
+    return [part.strip() for item in value for part in (item.split(",") if isinstance(item, str) else [item]) if part]
+
+
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The keys whose values differ between two tables, each as `key: old -> new`."""
     keys = sorted(old.keys() | new.keys())

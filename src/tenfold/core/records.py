@@ -18,6 +18,8 @@ class Verb:
     run: Callable[..., Metrics]
     summary: Callable[[Metrics], str]
     """Renders the metrics as the few lines that a person reads in the terminal."""
+    page: Callable[[Sequence[dict[str, Any]], Metrics], "Page"] | None = None
+    """Renders result rows and metrics as a page of a report; None where there is nothing to show."""
 
 
 @dataclass(frozen=True)

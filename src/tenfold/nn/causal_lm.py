@@ -14,6 +14,8 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
+from tenfold.core.errors import UserError
+
 Exactness = Literal["bit", "token"]
 
 
@@ -23,7 +25,11 @@ class CausalLM(Protocol):
     vocab_size: int
     max_positions: int
     batch_size: int
-    exactness: Exactness
+
+    @property
+    def exactness(self) -> Exactness:
+        """How far the promise about logits reaches."""
+        ...
 
     @property
     def lengths(self) -> Sequence[int]:
@@ -56,10 +62,10 @@ class CausalLM(Protocol):
 
 
 def check_room(model: CausalLM, num_tokens: int) -> None:
-    """Raises ValueError if some row has no room for `num_tokens` more tokens."""
+    """Raises UserError (a ValueError) if some row has no room for `num_tokens` more tokens."""
     longest = max(model.lengths)
     if longest + num_tokens > model.max_positions:
-        raise ValueError(
+        raise UserError(
             f"{longest} + {num_tokens} tokens do not fit into the model's {model.max_positions} positions; "
             "shorten the prompt or lower max_new_tokens"
         )

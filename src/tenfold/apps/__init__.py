@@ -1,0 +1,1 @@
+"""L5: what people touch: the command line, recipes, the report."""

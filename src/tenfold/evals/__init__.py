@@ -1,0 +1,1 @@
+"""L3: how results are judged: statistics for paired measurements. Never imports torch."""

@@ -1,0 +1,67 @@
+"""The ten systems as ten rows of plain strings: nothing is imported until a verb is called.
+
+A row without verbs is planned. An eleventh system costs one folder and one row here. The command line's --help imports this
+module, so it stays free of pydantic.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from tenfold.core.registry import Registry, load_target
+
+if TYPE_CHECKING:
+    from tenfold.core.records import Verb
+
+
+@dataclass(frozen=True)
+class System:
+    """One row: the verbs map names to the line shown in help; their code is VERBS in the home's verbs.py."""
+
+    name: str
+    stage: str
+    title: str
+    arxiv: str
+    verbs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> Literal["ready", "planned"]:
+        return "ready" if self.verbs else "planned"
+
+    def verb(self, name: str) -> "Verb":
+        """Imports a verb; UnknownNameError, with the nearest names, if there is none of that name."""
+        target = f"tenfold.systems.{self.name}.verbs:VERBS"
+        Registry(f"verb of {self.name}", dict.fromkeys(self.verbs, target)).check(name)
+        return load_target(target)[name]
+
+
+SYSTEMS = {
+    system.name: system
+    for system in (
+        System("glan", "teach", "synthetic instruction data from a taxonomy of knowledge", "2402.13064"),
+        System("moe", "build", "DeepSeekMoE: fine-grained and shared experts", "2401.06066"),
+        System("sentinel", "build", "sentinel tokens that sum up each chunk of a long text", "2406.10985"),
+        System("plora", "tune", "PeriodicLoRA: a higher-rank update at LoRA's memory", "2402.16141"),
+        System("activation", "look", "activation patterns of parameters, and pruning by them", "2405.17799"),
+        System(
+            "specdec",
+            "speed",
+            "speculative decoding: the same text in fewer passes",
+            "2401.07851",
+            {
+                "generate": "continue a prompt by speculative decoding",
+                "specbench": "measure speed and identity on Spec-Bench prompts against baselines",
+            },
+        ),
+        System("slotsum", "ground", "entity abstracts from facts and a template", "2402.18873"),
+        System("ump", "reason", "unreasonable math problems, and Critical Calculation and Conclusion", "2403.19346"),
+        System("deepeval", "see", "deep semantics of images for multimodal models", "2402.11281"),
+        System("shieldlm", "guard", "a safety detector that follows your rules and says why", "2402.16444"),
+    )
+}
+
+
+def find(name: str) -> System:
+    """A system by name; UnknownNameError with the nearest names if there is none."""
+    Registry("system", dict.fromkeys(SYSTEMS, "")).check(name)
+    return SYSTEMS[name]

@@ -1,0 +1,116 @@
+"""From the rows of a benchmark run to its metrics: paired speed-ups with intervals, acceptance, identity.
+
+A ratio is (baseline's seconds per token) / (our seconds per token) on one prompt; where both gave equally many tokens that
+is the ratio of their times. End to end includes the prompt's pass; decode-only leaves it out.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tenfold.core.errors import UserError
+from tenfold.core.records import Metrics
+from tenfold.evals.statistics import geometric_mean, geometric_mean_ratio
+from tenfold.systems.specdec.methods import OURS
+from tenfold.systems.specdec.rounds import Round, acceptance_by_position, draft_precision, mean_accepted_tokens
+
+Row = dict[str, Any]
+PROMPT_LOOKUP = "transformers-pld"
+
+
+def metrics(rows: Sequence[Row]) -> Metrics:
+    """All metrics of a run, under the keys that the command line promises; failed prompts are counted, not averaged.
+
+    Raises:
+        UserError: not one prompt could be answered.
+    """
+    failures = [row for row in rows if "failure" in row]
+    rows = [row for row in rows if "failure" not in row]
+    if not rows:
+        raise UserError(f"no prompt could be answered ({failures[0]['failure'] if failures else 'there was none'})")
+    rounds = _rounds(rows)
+    baselines = [name for name in rows[0]["methods"] if name != OURS]
+    result: Metrics = {}
+    for name in baselines:
+        result |= _speedups(rows, name)
+    return result | {
+        "mean_accepted_tokens": mean_accepted_tokens(rounds),
+        "identical_fraction": sum(row["identical"] for row in rows) / len(rows),
+        "per_task": {task: _task(rows_of(rows, task), baselines) for task in tasks(rows)},
+        "prompts": len(rows),
+        "failures": len(failures),
+        "acceptance_by_position": acceptance_by_position(rounds),
+        "draft_precision": draft_precision(rounds),
+        "tokens_per_second": {name: _tokens_per_second(rows, name) for name in rows[0]["methods"]},
+        "decode_tokens_per_second": {name: _tokens_per_second(rows, name, "decode_seconds") for name in rows[0]["methods"]},
+        "same_text_as_ours": {name: _share_without_divergence(rows, name) for name in baselines},
+        "largest_gap_at_divergence": {name: _largest_gap(rows, name) for name in baselines},
+        "exactness": rows[0]["exactness"],
+        "contention": _mean([row["contention"] for row in rows if row["contention"] is not None]),
+    }
+
+
+def tasks(rows: Sequence[Row]) -> list[str]:
+    """The subtasks in the order of their first row."""
+    return list(dict.fromkeys(row["subtask"] for row in rows))
+
+
+def rows_of(rows: Sequence[Row], task: str) -> list[Row]:
+    """The rows of one subtask."""
+    return [row for row in rows if row["subtask"] == task]
+
+
+def ratios(rows: Sequence[Row], baseline: str, clock: str = "seconds") -> list[float]:
+    """Per prompt: the baseline's seconds per token over ours. `transformers-pld` is its better n-gram per subtask."""
+    if baseline != PROMPT_LOOKUP or f"{PROMPT_LOOKUP}3" not in rows[0]["methods"]:
+        return [_per_token(row, baseline, clock) / _per_token(row, OURS, clock) for row in rows]
+    best = {task: _better_lookup(rows_of(rows, task), clock) for task in tasks(rows)}
+    return [_per_token(row, best[row["subtask"]], clock) / _per_token(row, OURS, clock) for row in rows]
+
+
+def _better_lookup(rows: Sequence[Row], clock: str) -> str:
+    speed: Callable[[str], float] = lambda name: geometric_mean([_per_token(row, name, clock) for row in rows])  # noqa: E731
+    return min((PROMPT_LOOKUP, f"{PROMPT_LOOKUP}3"), key=speed)
+
+
+def _speedups(rows: Sequence[Row], baseline: str) -> Metrics:
+    key = "speedup_vs_" + baseline.replace("-", "_")
+    strata = [row["subtask"] for row in rows]
+    whole = geometric_mean_ratio(ratios(rows, baseline), strata)
+    decode = geometric_mean_ratio(ratios(rows, baseline, "decode_seconds"), strata)
+    return {key: whole.value, f"{key}_ci": whole.interval, f"{key}_decode": decode.value, f"{key}_decode_ci": decode.interval}
+
+
+def _task(rows: Sequence[Row], baselines: Sequence[str]) -> Metrics:
+    result: Metrics = {"prompts": len(rows), "mean_accepted_tokens": mean_accepted_tokens(_rounds(rows))}
+    for name in baselines:
+        result |= _speedups(rows, name)
+    return result
+
+
+def _per_token(row: Row, method: str, clock: str) -> float:
+    """Seconds per token; without decoding (a single token) the decode clock has nothing to time and counts as whole time."""
+    record = row["methods"][method]
+    seconds = record[clock] if record["new_tokens"] > 1 else record["seconds"]
+    return max(seconds, 1e-9) / max(record["new_tokens"], 1)
+
+
+def _tokens_per_second(rows: Sequence[Row], method: str, clock: str = "seconds") -> float:
+    records = [row["methods"][method] for row in rows]
+    return sum(record["new_tokens"] for record in records) / max(sum(record[clock] for record in records), 1e-9)
+
+
+def _share_without_divergence(rows: Sequence[Row], method: str) -> float:
+    return sum(row["divergence"][method] is None for row in rows) / len(rows)
+
+
+def _largest_gap(rows: Sequence[Row], method: str) -> float | None:
+    gaps = [row["divergence"][method]["gap"] for row in rows if row["divergence"][method]]
+    return max(gaps, default=None)
+
+
+def _rounds(rows: Sequence[Row]) -> list[Round]:
+    return [Round("", drafted, accepted, emitted, 0.0, 0.0) for row in rows for drafted, accepted, emitted in row["rounds"]]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

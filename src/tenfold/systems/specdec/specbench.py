@@ -1,0 +1,243 @@
+"""The Spec-Bench runner: the same prompts, answered by every method in turn, timed in one process, compared pair by pair.
+
+Differences from the published runner, each of which changed conclusions there: identity is checked on token ids,
+not on re-tokenised text; ratios are paired per prompt and have intervals; every method stops at the same tokens;
+turn 2 follows the same turn-1 text in every method; the order of methods is reversed from prompt to prompt (ABBA).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from pydantic import BeforeValidator, Field, field_validator
+
+from tenfold.core.config import Config, split_commas
+from tenfold.core.errors import UserError
+from tenfold.core.records import Metrics
+from tenfold.nn import models
+from tenfold.nn.models import Dtype, LoadedModel
+from tenfold.store.environment import ContentionMeter
+from tenfold.store.progress import track
+from tenfold.store.runs import Run
+from tenfold.systems.specdec import comparison
+from tenfold.systems.specdec.data import Question, load_questions
+from tenfold.systems.specdec.drafters import DRAFTERS
+from tenfold.systems.specdec.methods import OURS, PLAIN, Answer, Method, Speculative, baseline, check_baselines
+from tenfold.systems.specdec.rounds import acceptance_by_position, mean_accepted_tokens
+
+WARM_UP_TOKENS = 8
+CONTENDED = 0.15
+
+
+class SpecBenchConfig(Config):
+    """Measure speculative decoding on Spec-Bench prompts, against plain decoding and Transformers."""
+
+    model: str = "smollm2"
+    """Model: smollm2, a folder, a .gguf file or a hub id."""
+    data: str = "demo"
+    """Prompts: demo (24 of our own), specbench, or a file of {question_id, category, turns} lines."""
+    limit_per_task: int | None = Field(None, ge=1)
+    """Use at most this many prompts of each subtask."""
+    max_new_tokens: int = Field(128, ge=1)
+    """Most tokens to generate per turn."""
+    baselines: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = ("greedy", "transformers", "transformers-pld")
+    """What to compare with: greedy, transformers, transformers-pld, transformers-pld3; add -fp32 to run it in float32."""
+    drafter: str = "ngram"
+    """Who guesses."""
+    num_draft: int = Field(5, ge=1)
+    """Most drafted tokens per pass."""
+    dtype: Dtype = "auto"
+    """Weights: auto (as stored), bf16 or fp32."""
+    repeats: int = Field(1, ge=1)
+    """Times each method answers each prompt; of several the first is dropped and the median counts."""
+
+    @field_validator("baselines")
+    @classmethod
+    def _known_baselines(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return check_baselines(names)
+
+    @field_validator("drafter")
+    @classmethod
+    def _known_drafter(cls, name: str) -> str:
+        return DRAFTERS.check(name)
+
+
+def specbench(config: SpecBenchConfig, run: Run) -> Metrics:
+    """Answers every prompt with every method; one row per prompt, resumable between prompts."""
+    questions = load_questions(config.data, limit_per_task=config.limit_per_task)
+    todo = [question for question in questions if str(question.question_id) not in run.rows]
+    if todo:
+        _measure(config, run, todo, num_done=len(questions) - len(todo))
+    rows = [run.rows[str(question.question_id)] for question in questions]
+    return comparison.metrics(rows) | {
+        "model": config.model,
+        "drafter": config.drafter,
+        "data": config.data,
+        "max_new_tokens": config.max_new_tokens,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _measure(config: SpecBenchConfig, run: Run, questions: Sequence[Question], *, num_done: int) -> None:
+    bench = Bench.load(config)
+    bench.warm_up()
+    for number, question in enumerate(track(questions, "Spec-Bench", done=num_done), start=num_done):
+        run.add(str(question.question_id), _row_or_failure(bench, question, reverse=number % 2 == 1))
+
+
+def _row_or_failure(bench: "Bench", question: Question, *, reverse: bool) -> dict[str, Any]:
+    """A prompt that does not fit into the model is recorded as a failure and averaged into nothing."""
+    try:
+        return bench.row(question, reverse=reverse)
+    except UserError as error:
+        return {"question_id": question.question_id, "category": question.category, "failure": str(error)}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The loaded model and the methods to compare, ours first."""
+
+    config: SpecBenchConfig
+    model: LoadedModel
+    methods: dict[str, Method]
+
+    @staticmethod
+    def load(config: SpecBenchConfig) -> "Bench":
+        model = models.load(config.model, dtype=config.dtype)
+        ours = Speculative(model, DRAFTERS.load(config.drafter)(), config.num_draft)
+        names = dict.fromkeys((PLAIN, *config.baselines))
+        return Bench(config, model, {OURS: ours} | {name: baseline(name, model, config.dtype) for name in names})
+
+    def warm_up(self) -> None:
+        """One short answer by each method, not counted."""
+        prompt = self._prompt(["Hello."], [])
+        for method in self.methods.values():
+            method(prompt, WARM_UP_TOKENS)
+
+    def row(self, question: Question, *, reverse: bool) -> dict[str, Any]:
+        """Measures one conversation; later turns follow the text of our plain decoding in every method."""
+        meter = ContentionMeter()
+        answers: dict[str, list[Answer]] = {name: [] for name in self.methods}
+        prompts, history = [], []
+        for turn in range(len(question.turns)):
+            prompt = self._prompt(question.turns[: turn + 1], history)
+            for name, answer in self._answers(prompt, reverse=reverse).items():
+                answers[name].append(answer)
+            prompts.append(prompt)
+            history.append(self._text(answers[PLAIN][-1]))
+        return {
+            "question_id": question.question_id,
+            "category": question.category,
+            "subtask": question.subtask,
+            "contention": meter.read(),
+            "exactness": self.model.engine.exactness,
+            "methods": {name: self._record(turns) for name, turns in answers.items()},
+            "identical": _same(answers[OURS], answers[PLAIN]),
+            "divergence": {name: self._divergence(prompts, turns, answers[PLAIN]) for name, turns in answers.items()},
+            "rounds": [[step.num_drafted, step.num_accepted, step.num_emitted] for turn in answers[OURS] for step in turn.rounds],
+            "acceptance": acceptance_by_position([step for turn in answers[OURS] for step in turn.rounds]),
+            "spans": self._spans(answers[OURS][0]),
+            "choices": [self._spec_bench_choice(answers[OURS])],
+        }
+
+    def _answers(self, prompt: Sequence[int], *, reverse: bool) -> dict[str, Answer]:
+        names = list(self.methods)[:: -1 if reverse else 1]
+        tries = [{name: self.methods[name](prompt, self.config.max_new_tokens) for name in names} for _ in range(self.config.repeats)]
+        counted = tries[1:] or tries
+        return {name: _typical([answers[name] for answers in counted]) for name in self.methods}
+
+    def _prompt(self, turns: Sequence[str], history: Sequence[str]) -> list[int]:
+        """Token ids of a conversation that waits for the assistant."""
+        messages: list[dict[str, str]] = []
+        for index, turn in enumerate(turns):
+            messages.append({"role": "user", "content": turn})
+            if index < len(history):
+                messages.append({"role": "assistant", "content": history[index]})
+        return models.chat_ids(self.model.tokenizer, messages)
+
+    def _text(self, answer: Answer) -> str:
+        return str(self.model.tokenizer.decode(list(answer.tokens), skip_special_tokens=True))
+
+    def _record(self, turns: Sequence[Answer]) -> dict[str, Any]:
+        seconds, prefill = sum(turn.total_seconds for turn in turns), sum(turn.prefill_seconds for turn in turns)
+        rounds = [step for turn in turns for step in turn.rounds]
+        return {
+            "seconds": seconds,
+            "prefill_seconds": prefill,
+            "decode_seconds": seconds - prefill,
+            "new_tokens": sum(len(turn.tokens) for turn in turns),
+            "rounds": len(rounds),
+            "mean_accepted_tokens": mean_accepted_tokens(rounds),
+            "text": "\n\n".join(self._text(turn) for turn in turns),
+        }
+
+    def _divergence(self, prompts: Sequence[Sequence[int]], turns: Sequence[Answer], plain: Sequence[Answer]) -> dict[str, Any] | None:
+        """Where a method's tokens first leave our plain decoding, and how far apart the two likeliest tokens were there."""
+        for turn, (prompt, ours, reference) in enumerate(zip(prompts, turns, plain, strict=True)):
+            position = _first_difference(ours.tokens, reference.tokens)
+            if position is not None:
+                self.model.engine.reset()
+                top_2 = self.model.engine.prefill([[*prompt, *reference.tokens[:position]]])[0].topk(2).values
+                return {"turn": turn, "position": position, "gap": float(top_2[0] - top_2[1])}
+        return None
+
+    def _spans(self, answer: Answer) -> list[tuple[str, str]]:
+        """The text in runs of tokens from one source; a run ends only where the bytes so far are whole characters."""
+        spans: list[tuple[str, str]] = []
+        text, start = "", 0
+        for end in range(1, len(answer.tokens) + 1):
+            if end < len(answer.tokens) and answer.sources[end] == answer.sources[end - 1]:
+                continue
+            piece = str(self.model.tokenizer.decode(list(answer.tokens[:end]), skip_special_tokens=True))
+            if not piece.endswith("\ufffd"):
+                spans.append((piece[len(text) :], answer.sources[start]))
+                text, start = piece, end
+        return spans
+
+    def _spec_bench_choice(self, turns: Sequence[Answer]) -> dict[str, Any]:
+        """One `choice` of Spec-Bench's own result format, per turn."""
+        return {
+            "index": 0,
+            "turns": [self._text(turn) for turn in turns],
+            "decoding_steps": [len(turn.rounds) + 1 for turn in turns],
+            "new_tokens": [len(turn.tokens) for turn in turns],
+            "wall_time": [turn.total_seconds for turn in turns],
+            "accept_lengths": [step.num_emitted for turn in turns for step in turn.rounds],
+        }
+
+
+def _typical(answers: Sequence[Answer]) -> Answer:
+    """The answer with the median time; repeats of one method must give the same tokens."""
+    assert all(list(answer.tokens) == list(answers[0].tokens) for answer in answers), "a method's repeats gave different tokens"
+    return sorted(answers, key=lambda answer: answer.total_seconds)[(len(answers) - 1) // 2]
+
+
+def _same(ours: Sequence[Answer], plain: Sequence[Answer]) -> bool:
+    return all(list(a.tokens) == list(b.tokens) for a, b in zip(ours, plain, strict=True))
+
+
+def _first_difference(ours: Sequence[int], reference: Sequence[int]) -> int | None:
+    differing = (index for index, (a, b) in enumerate(zip(ours, reference, strict=False)) if a != b)
+    shorter = min(len(ours), len(reference)) if len(ours) != len(reference) else None
+    return next(differing, shorter)
+
+
+def summary(metrics: Metrics) -> str:
+    """What a person reads in the terminal."""
+    lines = [
+        f"{metrics['prompts']} prompts, {metrics['mean_accepted_tokens']:.2f} tokens per pass, "
+        f"{metrics['identical_fraction']:.1%} of the texts identical to plain decoding ({metrics['exactness']}-exact)"
+    ]
+    for name, speed in metrics["tokens_per_second"].items():
+        key = f"speedup_vs_{name.replace('-', '_')}"
+        ratio = f"   ours is {metrics[key]:.2f}x (95 % {metrics[f'{key}_ci'][0]:.2f} to {metrics[f'{key}_ci'][1]:.2f})" if key in metrics else ""
+        lines.append(f"{name:>22} {speed:7.1f} tokens/s{ratio}")
+    return "\n".join([*lines, *_contention_warning(metrics)])
+
+
+def _contention_warning(metrics: Metrics) -> list[str]:
+    share = metrics["contention"]
+    if share is None or share <= CONTENDED:
+        return []
+    return [f"other programs used {share:.0%} of the machine meanwhile: these times are not valid, run again on a quiet machine"]
