@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint format results clean
+.PHONY: demo test lint format clean
 
 demo: $(VENV)/.ready
 	$(BIN)/tenfold run recipes/lifecycle.toml --resume
@@ -22,10 +22,6 @@ format: $(VENV)/.ready-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Writes the result tables of the READMEs from results/*.json.
-results: $(VENV)/.ready
-	$(BIN)/python -m tenfold.apps.published
-
 clean:
 	rm -rf $(VENV) runs
 
@@ -40,5 +36,5 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready
-	$(PIP) --group dev
+	$(PIP) --editable ".[dev]"
 	touch $@

@@ -104,6 +104,17 @@ def report(run: str, *, out: Annotated[Path | None, Parameter(help="Where to wri
     print_json({"report": str(page)}) if json else print(page)
 
 
+@app.command
+def publish(run: str, name: str, *, runs: Runs = RUNS) -> None:
+    """Write a run's numbers to results/NAME.json, and rewrite the READMEs' tables from results/."""
+    from tenfold.apps import published
+    from tenfold.store import runs as store
+
+    print(published.publish(store.find(runs, run), name))
+    for page in published.refresh(published.markdown_pages(Path())):
+        print(page)
+
+
 def system_command(name: str) -> None:
     """Registers `tenfold <system> <verb>`; the words after the system's name are parsed by the verb, once it is loaded."""
     row = catalogue.SYSTEMS[name]

@@ -18,13 +18,12 @@ from typing import Any
 
 from pydantic import Field
 
-from tenfold.apps import report
+from tenfold.apps import report, wiring
 from tenfold.apps.verb_command import perform
 from tenfold.core.config import Config, Table, parse, parse_override, read_toml
 from tenfold.core.errors import ConfigError, UnknownNameError, UserError
 from tenfold.core.records import Metrics, Page, Verb
 from tenfold.store import runs
-from tenfold.systems import catalogue
 
 REPORT = "report.html"
 STAGES = "stages"
@@ -117,11 +116,11 @@ def write_report(folder: Path, out: Path | None) -> Path:
         pages = [page for stage in recipe.stage if (page := _stage_page(folder, stage)) is not None]
         title, subtitle = recipe.title, recipe.subtitle
     else:
-        system, _, verb = folder.parent.name.partition("-")
-        title, subtitle = f"{system} {verb}", ""
-        page = _page(catalogue.find(system).verb(verb), folder)
+        name = folder.parent.name.replace("-", ".", 1)
+        title, subtitle = name.replace(".", " "), ""
+        page = _page(wiring.verb(name), folder)
         if page is None:
-            raise UserError(f"{system} {verb} has no page to show; its numbers are in {folder / 'metrics.json'}")
+            raise UserError(f"{title} has no page to show; its numbers are in {folder / 'metrics.json'}")
         pages = [page]
     environment = runs.read_environment(folder)
     return report.render(title, subtitle, pages, environment, out or folder / REPORT)
@@ -154,10 +153,7 @@ def _settled(stage: Stage, changes: Sequence[tuple[str, str, Any]], *, smoke: bo
 
 
 def _verb(stage: Stage) -> Verb:
-    system, dot, verb = stage.verb.partition(".")
-    if not dot:
-        raise ConfigError(f"stage {stage.name}: verb is {stage.verb!r}; write it as system.verb, for example specdec.specbench")
-    return catalogue.find(system).verb(verb)
+    return wiring.verb(stage.verb)
 
 
 def _settings(stage: Stage) -> Config:

@@ -1,0 +1,75 @@
+"""Published numbers: one small JSON per result in results/, and the tables of the READMEs made from them.
+
+A result holds what was run, on what, and what came out, so that anyone can repeat it. READMEs carry marked places,
+`<!-- results:NAME -->` to `<!-- /results -->`; what stands between them is written here and never by hand.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tenfold.apps import wiring
+from tenfold.core.config import read_toml
+from tenfold.core.errors import MissingArtifactError, UserError
+from tenfold.store import atomic, runs
+
+RESULTS = Path("results")
+PLACE = re.compile(r"(<!-- results:(?P<name>[\w-]+) -->\n).*?(<!-- /results -->)", re.DOTALL)
+
+
+def publish(folder: Path, name: str, *, results: Path = RESULTS) -> Path:
+    """Writes a complete run's settings, environment and metrics to results/NAME.json.
+
+    Raises:
+        UserError: the run is unfinished.
+    """
+    metrics = runs.read_metrics(folder)
+    if metrics is None:
+        raise UserError(f"the run {folder} is not finished; only complete runs are published")
+    record = {
+        "name": name,
+        "verb": folder.parent.name.replace("-", ".", 1),
+        "date": folder.name[:8],
+        "config": read_toml(folder / "config.toml"),
+        "environment": runs.read_environment(folder),
+        "metrics": metrics,
+    }
+    target = results / f"{name}.json"
+    atomic.write_json(target, record)
+    return target
+
+
+def refresh(pages: Sequence[Path], *, results: Path = RESULTS) -> list[Path]:
+    """Rewrites the marked places of the given Markdown files; returns the files that changed."""
+    changed = []
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        fresh = PLACE.sub(lambda match: match[1] + _section(results / f"{match['name']}.json") + match[3], text)
+        if fresh != text:
+            atomic.write_text(page, fresh)
+            changed.append(page)
+    return changed
+
+
+def markdown_pages(root: Path) -> list[Path]:
+    """The Markdown files of a checkout that may hold marked places."""
+    return [*sorted(root.glob("*.md")), *sorted(root.glob("docs/**/*.md")), *sorted(root.glob("src/tenfold/systems/*/README.md"))]
+
+
+def _section(path: Path) -> str:
+    if not path.is_file():
+        raise MissingArtifactError(f"no result {str(path)!r}; publish a run under that name first, with `tenfold publish`")
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    system, _, verb = record["verb"].partition(".")
+    settings = " ".join(f"{key}={_plain(value)}" for key, value in record["config"].items())
+    environment = record["environment"]
+    date = f"{record['date'][:4]}-{record['date'][4:6]}-{record['date'][6:]}"
+    machine = f"{environment['processor']}, {environment['cores']} cores; torch {environment['packages']['torch']}; {date}"
+    summary = wiring.verb(record["verb"]).summary(record["metrics"])
+    return f"`tenfold {system} {verb}` with {settings}\n({machine}, commit {environment['commit']})\n\n```\n{summary}\n```\n"
+
+
+def _plain(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

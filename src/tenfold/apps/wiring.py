@@ -1,0 +1,18 @@
+"""The one place that turns names into code: `specdec.specbench` into a verb, by way of the catalogue."""
+
+from tenfold.core.errors import ConfigError
+from tenfold.core.records import Verb
+from tenfold.systems import catalogue
+
+
+def verb(name: str) -> Verb:
+    """The verb that `<system>.<verb>` names.
+
+    Raises:
+        ConfigError: there is no dot in the name.
+        UnknownNameError: no such system, or no such verb of it; the message gives the nearest names.
+    """
+    system, dot, word = name.partition(".")
+    if not dot:
+        raise ConfigError(f"cannot find the verb {name!r}; write it as system.verb, for example specdec.specbench")
+    return catalogue.find(system).verb(word)
