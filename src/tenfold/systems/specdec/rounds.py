@@ -29,6 +29,11 @@ class Speculation(Generation):
     """A generation with the rounds that made it; the first token comes from the prompt's own pass, before any round."""
 
     rounds: Sequence[Round] = field(default=())
+    verifier: str = "greedy"
+    lossless: bool = True
+    """False if a lossy verifier was consented to: the text need not follow the target's own law."""
+    dropped_drafts: Sequence[str] = field(default=())
+    """For each draft that could not be used: why. The round went on as a plain step."""
     prefill_ms: float = 0.0
     total_ms: float = 0.0
 
