@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-BLOCK = 128
-"""Attention always covers a whole number of blocks, so that its summation order does not depend on the length."""
+BLOCK = 256
+"""Attention covers whole blocks and sums one after the other, so that its order of summation does not depend on the length."""
 
 
 def whole_blocks(num_slots: int) -> int:

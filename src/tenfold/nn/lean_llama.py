@@ -21,7 +21,7 @@ from transformers import PretrainedConfig
 
 from tenfold.nn import lean_weights, linear, widths
 from tenfold.nn.causal_lm import Exactness, check_room
-from tenfold.nn.kv_cache import KVCache, whole_blocks
+from tenfold.nn.kv_cache import BLOCK, KVCache, whole_blocks
 from tenfold.nn.masks import pass_mask
 
 DECODE_WIDTHS = range(1, 33)
@@ -106,7 +106,7 @@ class LeanLlama:
     @cached_property
     def exact_widths(self) -> frozenset[int]:
         """Numbers of rows per pass that give the same bits on this machine; tried once, on the first layer and the head."""
-        return self._probe_layer() & (self._probe_head() | frozenset(PREFILL_WIDTHS))
+        return self._probe_head(self._probe_layer())
 
     def padded_width(self, num_tokens: int) -> int:
         """The number of tokens a row that a pass for `num_tokens` is padded to."""
@@ -184,7 +184,7 @@ class LeanLlama:
         grouped = queries_BHKD.reshape(frame.batch_size * shape.num_kv_heads, shape.group * frame.width, -1)
         scores = torch.bmm(grouped, frame.keys[index])
         scores.unflatten(0, (frame.batch_size, -1))[..., frame.first :] += frame.mask_B1QS
-        mixed = torch.bmm(scores.softmax(-1), frame.values[index])
+        mixed = _mix(scores.softmax(-1), frame.values[index])
         heads_BHKD = mixed.view(frame.batch_size, shape.num_heads, frame.width, -1)
         return heads_BHKD.transpose(1, 2).reshape(frame.batch_size * frame.width, -1)
 
@@ -203,8 +203,8 @@ class LeanLlama:
         return agreed
 
     @torch.inference_mode()
-    def _probe_head(self) -> frozenset[int]:
-        return widths.exact_class(lambda: lambda x_ND, _: self.weights.head(x_ND), self._probe_rows(seed=1), DECODE_WIDTHS)
+    def _probe_head(self, agreed: frozenset[int]) -> frozenset[int]:
+        return widths.exact_class(lambda: lambda x_ND, _: self.weights.head(x_ND), self._probe_rows(seed=1), agreed)
 
     def _first_layer(self, prefix: int) -> widths.Pass:
         """Layer 0 over a random cache of `prefix` tokens to which each pass adds its real rows."""
@@ -219,8 +219,9 @@ class LeanLlama:
         return run
 
     def _probe_rows(self, *, seed: int) -> Tensor:
+        """As many rows as the widest pass has places."""
         generator = torch.Generator().manual_seed(seed)
-        return torch.randn(12, self.weights.embedding_VD.shape[1], generator=generator).to(self.device)
+        return torch.randn(max(PREFILL_WIDTHS), self.weights.embedding_VD.shape[1], generator=generator).to(self.device)
 
     def _random_cache(self, num_tokens: int) -> KVCache:
         shape, cache = self.weights.shape, self._new_cache(1, num_layers=1)
@@ -233,6 +234,17 @@ class LeanLlama:
         shape = self.weights.shape
         layers = shape.num_layers if num_layers is None else num_layers
         return KVCache(layers, batch_size, shape.num_kv_heads, shape.head_width, device=self.device)
+
+
+def _mix(weights_MS: Tensor, values_SD: Tensor) -> Tensor:
+    """The weighted sum of the values, block by block (a batch of each): a product over all slots at once may split them
+    differently when it covers more, so that empty slots at the end would change the bits.
+    """
+    pairs = zip(weights_MS.split(BLOCK, dim=-1), values_SD.split(BLOCK, dim=-2), strict=True)
+    mixed_MD = torch.bmm(*next(pairs))
+    for block_MS, block_SD in pairs:
+        mixed_MD.baddbmm_(block_MS, block_SD)
+    return mixed_MD
 
 
 def _pad_ids(ids_BK: Tensor, width: int) -> Tensor:

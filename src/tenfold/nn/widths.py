@@ -15,6 +15,9 @@ from torch import Tensor
 Pass = Callable[[Tensor, int], Tensor]
 """One pass: (rows [W, I], how many of them are real) -> rows [W, O]. Consecutive passes may share state (a cache)."""
 
+NUM_FIRST_ROWS = 12
+"""Rows on which all widths are compared at first."""
+
 
 def fingerprint(run: Pass, rows: Tensor, width: int) -> bytes:
     """The bits of `rows` computed `width` at a time, the last pass padded with other rows."""
@@ -28,13 +31,24 @@ def fingerprint(run: Pass, rows: Tensor, width: int) -> bytes:
 
 
 def exact_class(new_run: Callable[[], Pass], rows: Tensor, widths: Iterable[int]) -> frozenset[int]:
-    """The largest set of widths that give equal bits on `rows`; among equally large ones that with the smallest width."""
+    """The largest set of widths that give equal bits on `rows`; among equally large ones that with the smallest width.
+
+    Widths are first compared on a few rows, which fill every place of the narrow ones; the wide ones that agree are
+    then compared on all rows, of which there must be as many as the widest pass has places.
+    """
     classes: dict[bytes, list[int]] = defaultdict(list)
     for width in widths:
-        classes[fingerprint(new_run(), rows, width)].append(width)
-    return frozenset(max(classes.values(), key=lambda members: (len(members), -min(members))))
+        classes[fingerprint(new_run(), rows[:NUM_FIRST_ROWS], width)].append(width)
+    agreed = max(classes.values(), key=lambda members: (len(members), -min(members)))
+    reference = max((width for width in agreed if width <= NUM_FIRST_ROWS), default=min(agreed))
+    expected = fingerprint(new_run(), rows, reference)
+    return frozenset(width for width in agreed if width <= NUM_FIRST_ROWS or fingerprint(new_run(), rows, width) == expected)
 
 
 def fit(widths: frozenset[int], needed: int, batch_size: int = 1) -> int | None:
-    """The smallest tokens-per-row count >= `needed` whose pass (times `batch_size`) is in `widths`; None if too wide."""
-    return next((k for k in range(needed, max(widths, default=0) // batch_size + 1) if k * batch_size in widths), None)
+    """The smallest tokens-per-row count >= `needed` whose pass is exact; None if there is none.
+
+    The products see count * `batch_size` rows, attention sees `count` queries a row: both must be in `widths`.
+    """
+    widest = max(widths, default=0) // batch_size
+    return next((k for k in range(needed, widest + 1) if k in widths and k * batch_size in widths), None)
