@@ -22,7 +22,10 @@ def one_line(text):
 
 
 def test_help_imports_neither_torch_nor_pydantic():
-    program = "import sys; from tenfold.apps import cli; cli.exit_code(['--help']); print([m for m in ('torch', 'pydantic') if m in sys.modules])"
+    program = (
+        "import sys; from tenfold.apps import cli; cli.exit_code(['--help']); "
+        "print([name for name in ('torch', 'pydantic') if name in sys.modules])"
+    )
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert output.splitlines()[-1] == "[]"
 

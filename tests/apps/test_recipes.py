@@ -37,14 +37,20 @@ def counting(monkeypatch):
             run.add(str(number), {"number": number})
         return {"total": sum(row["number"] for row in run.rows.values())}
 
-    verb = Verb(CountConfig, count, lambda metrics: f"total {metrics['total']}", lambda rows, metrics: Page("Count", "It counted.", []))
+    verb = Verb(
+        CountConfig,
+        count,
+        lambda metrics: f"total {metrics['total']}",
+        lambda rows, metrics: Page("Count", "It counted.", []),
+    )
     monkeypatch.setattr(wiring, "verb", lambda name: verb)
     return computed, kill_before
 
 
 def recipe_file(tmp_path, text=""):
     path = tmp_path / "recipe.toml"
-    path.write_text('title = "A test"\n[[stage]]\nname = "count"\nverb = "x.count"\n[stage.settings]\nupto = 4\n[stage.smoke]\nupto = 2\n' + text)
+    stage = '[[stage]]\nname = "count"\nverb = "x.count"\n[stage.settings]\nupto = 4\n[stage.smoke]\nupto = 2\n'
+    path.write_text(f'title = "A test"\n{stage}{text}')
     return path
 
 

@@ -35,7 +35,14 @@ app = App(
 def systems(*, json: Json = False) -> None:
     """List the ten systems and which are ready."""
     rows = [
-        {"name": row.name, "stage": row.stage, "title": row.title, "arxiv": row.arxiv, "status": row.status, "verbs": list(row.verbs)}
+        {
+            "name": row.name,
+            "stage": row.stage,
+            "title": row.title,
+            "arxiv": row.arxiv,
+            "status": row.status,
+            "verbs": list(row.verbs),
+        }
         for row in catalogue.SYSTEMS.values()
     ]
     if json:
@@ -46,7 +53,9 @@ def systems(*, json: Json = False) -> None:
 
 
 @app.command
-def doctor(*, json: Json = False, verify: Annotated[bool, Parameter(negative="", help="Also check the model's checksum.")] = False) -> None:
+def doctor(
+    *, json: Json = False, verify: Annotated[bool, Parameter(negative="", help="Also check the model's checksum.")] = False
+) -> None:
     """Tell what is installed here, which models and data are found, and how fast this machine is."""
     from tenfold.apps import doctor as module
 
@@ -59,7 +68,9 @@ def run(
     recipe: Path,
     *,
     set: Annotated[list[str] | None, Parameter(negative="", help="Change a setting: stage.key=value. Repeatable.")] = None,
-    resume: Annotated[bool, Parameter(negative="", help="Continue the newest run of this recipe with the same settings.")] = False,
+    resume: Annotated[
+        bool, Parameter(negative="", help="Continue the newest run of this recipe with the same settings.")
+    ] = False,
     dry_run: Annotated[bool, Parameter(negative="", help="Check everything and print the stages, run nothing.")] = False,
     smoke: Annotated[bool, Parameter(negative="", help="Use the recipe's smallest settings.")] = False,
     json: Json = False,
@@ -95,7 +106,13 @@ def list_runs(*, json: Json = False, runs: Runs = RUNS) -> None:
 
 
 @app.command
-def report(run: str, *, out: Annotated[Path | None, Parameter(help="Where to write the page.")] = None, json: Json = False, runs: Runs = RUNS) -> None:
+def report(
+    run: str,
+    *,
+    out: Annotated[Path | None, Parameter(help="Where to write the page.")] = None,
+    json: Json = False,
+    runs: Runs = RUNS,
+) -> None:
     """Write the HTML report of a run (a path, or the beginning of its name)."""
     from tenfold.apps import recipes
     from tenfold.store import runs as store

@@ -42,15 +42,19 @@ def describe(findings: dict[str, Any]) -> str:
     missing = [name for name, version in packages.items() if version is None]
     lines = [
         f"tenfold {findings['tenfold']}, Python {findings['python']}, {findings['platform']}",
-        f"processor  {findings['processor']}, {findings['cores']} cores, {findings['threads']} threads, {findings['cpu_capability']}",
+        f"processor  {findings['processor']}, {findings['cores']} cores, "
+        f"{findings['threads']} threads, {findings['cpu_capability']}",
         f"GPU        {findings['gpu'] or 'none found; everything runs on the processor'}",
         "packages   " + ", ".join(f"{name} {version}" for name, version in packages.items() if version),
     ]
     lines += [f"missing    {name}: pip install {name}" for name in missing]
     lines += [f"model      {alias}: {_model_line(found)}" for alias, found in findings["models"].items()]
     lines += [_data_line(findings)]
-    lines.append(f"kernel     {findings['kernel']}; milliseconds for {PROBE_MATRICES} matrices of {PROBE_SHAPE[0]}x{PROBE_SHAPE[1]}, by rows:")
-    lines += [f"           {name:<12} " + "  ".join(f"{rows}: {ms:.1f}" for rows, ms in speeds.items()) for name, speeds in findings["linear_ms"].items()]
+    lines.append(f"kernel     {findings['kernel']}; milliseconds for {PROBE_MATRICES} matrices of {PROBE_SHAPE}, by rows:")
+    lines += [
+        f"           {name:<12} " + "  ".join(f"{rows}: {ms:.1f}" for rows, ms in speeds.items())
+        for name, speeds in findings["linear_ms"].items()
+    ]
     return "\n".join(lines)
 
 
@@ -64,7 +68,10 @@ def linear_speed() -> dict[str, dict[int, float]]:
     if linear.packing_available():
         kernels["bf16 packed"] = [linear.PackedLinear(weight, None, 1.0) for weight in weights]
     with torch.inference_mode():
-        return {name: {rows: _fastest_ms(products, torch.randn(rows, PROBE_SHAPE[1])) for rows in (1, 4, 8, 16)} for name, products in kernels.items()}
+        return {
+            name: {rows: _fastest_ms(products, torch.randn(rows, PROBE_SHAPE[1])) for rows in (1, 4, 8, 16)}
+            for name, products in kernels.items()
+        }
 
 
 def _fastest_ms(products: list[linear.Linear], rows: Any) -> float:
@@ -95,7 +102,9 @@ def _model(wheel: artifacts.WheelModel, *, verify: bool) -> dict[str, Any]:
 def _model_line(found: dict[str, Any]) -> str:
     if found["gguf"] is None:
         return f"not found; get it with: {found['how_to_get']}"
-    checksum = {None: "", True: ", checksum right", False: ", CHECKSUM WRONG: delete that folder and it is converted again"}[found["checksum_ok"]]
+    checksum = {None: "", True: ", checksum right", False: ", CHECKSUM WRONG: delete that folder and it is converted again"}[
+        found["checksum_ok"]
+    ]
     if found["converted"] is None:
         return f"{found['title']} ({found['licence']}), to be converted at its first use (half a minute)"
     return f"{found['title']} ({found['licence']}), ready in {found['converted']}{checksum}"
@@ -107,4 +116,3 @@ def _data_line(findings: dict[str, Any]) -> str:
     if not Path(findings["data_folder"]).is_dir():
         return f"{where}no such folder; set TENFOLD_DATA if you have the data sets (the demo needs none)"
     return where + (", ".join(found) or "none of the known data sets")
-

@@ -55,7 +55,11 @@ def refresh(pages: Sequence[Path], *, results: Path = RESULTS) -> list[Path]:
 
 def markdown_pages(root: Path) -> list[Path]:
     """The Markdown files of a checkout that may hold marked places."""
-    return [*sorted(root.glob("*.md")), *sorted(root.glob("docs/**/*.md")), *sorted(root.glob("src/tenfold/systems/*/README.md"))]
+    return [
+        *sorted(root.glob("*.md")),
+        *sorted(root.glob("docs/**/*.md")),
+        *sorted(root.glob("src/tenfold/systems/*/README.md")),
+    ]
 
 
 def _section(path: Path) -> str:

@@ -36,9 +36,9 @@ class Stage(Config):
     """Unique within the recipe; small letters."""
     verb: str
     """<system>.<verb>"""
-    settings: Table = {}
+    settings: Table = Field(default_factory=dict)
     """The verb's settings."""
-    smoke: Table = {}
+    smoke: Table = Field(default_factory=dict)
     """Changes to the settings under --smoke."""
 
 
@@ -122,7 +122,7 @@ def write_report(folder: Path, out: Path | None) -> Path:
         if page is None:
             raise UserError(f"{title} has no page to show; its numbers are in {folder / 'metrics.json'}")
         pages = [page]
-    environment = runs.read_environment(folder)
+    environment = {"run": folder.name, **runs.read_environment(folder)}
     return report.render(title, subtitle, pages, environment, out or folder / REPORT)
 
 
@@ -141,14 +141,18 @@ def _page(verb: Verb, folder: Path) -> Page | None:
 def _stage_change(text: str, names: Sequence[str]) -> tuple[str, str, Any]:
     path, value = parse_override(text)
     if len(path) != 2:
-        raise ConfigError(f"cannot apply --set {text!r}; write it as stage.key=value, for example {names[0]}.max_new_tokens=32")
+        raise ConfigError(
+            f"cannot apply --set {text!r}; write it as stage.key=value, for example {names[0]}.max_new_tokens=32"
+        )
     if path[0] not in names:
         raise UnknownNameError("stage", path[0], names)
     return path[0], path[1], value
 
 
 def _settled(stage: Stage, changes: Sequence[tuple[str, str, Any]], *, smoke: bool) -> Stage:
-    settings = stage.settings | (stage.smoke if smoke else {}) | {key: value for name, key, value in changes if name == stage.name}
+    settings = (
+        stage.settings | (stage.smoke if smoke else {}) | {key: value for name, key, value in changes if name == stage.name}
+    )
     return Stage(name=stage.name, verb=stage.verb, settings=settings)
 
 

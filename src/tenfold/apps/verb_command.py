@@ -25,12 +25,16 @@ def dispatch(system: System, words: Sequence[str]) -> None:
         UserError: the system is planned.
     """
     if system.status == "planned":
-        raise UserError(f"{system.name} (arXiv {system.arxiv}) is planned and not built yet; `tenfold systems` lists what is ready")
+        raise UserError(
+            f"{system.name} (arXiv {system.arxiv}) is planned and not built yet; `tenfold systems` lists what is ready"
+        )
     if not words or words[0] in HELP:
         print(overview(system))
         return
     verb = system.verb(words[0])
-    command(system.name, words[0], verb)(list(words[1:]), exit_on_error=False, print_error=False, result_action="return_value")
+    command(system.name, words[0], verb)(
+        list(words[1:]), exit_on_error=False, print_error=False, result_action="return_value"
+    )
 
 
 def overview(system: System) -> str:
@@ -65,5 +69,3 @@ def perform(verb: Verb, run: store.Run, *, json: bool) -> Metrics:
         return run.metrics
     run.live = None if json else sys.stdout
     return run.finish(verb.run(run.config, run))
-
-

@@ -87,9 +87,10 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     if not equals or not all(path):
         raise ConfigError(f"cannot read override {text!r}; write it as key=value or stage.key=value")
     try:
-        return path, tomllib.loads(f"value = {value}")["value"]
+        literals = tomllib.loads(f"values = [{value}]")["values"]  # in brackets, so that `5 # five` is no literal
     except tomllib.TOMLDecodeError:
         return path, value
+    return path, literals[0] if len(literals) == 1 and not value.rstrip().endswith(",") else value
 
 
 def split_commas(value: Any) -> Any:
@@ -98,7 +99,9 @@ def split_commas(value: Any) -> Any:
         value = [value]
     if not isinstance(value, list | tuple):
         return value
-    return [part.strip() for item in value for part in (item.split(",") if isinstance(item, str) else [item]) if part]
+    parts = [part for item in value for part in (item.split(",") if isinstance(item, str) else [item])]
+    stripped = [part.strip() if isinstance(part, str) else part for part in parts]
+    return [part for part in stripped if part != ""]
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -1,17 +1,17 @@
 """The error tree and the exit codes of the command line.
 
-    TenfoldError            exit 1   our own failure, or one of the apparatus
-      ApparatusError        exit 1   a provider, judge or checkpoint failed; recorded, never scored as the model's
-      NumericalError        exit 1   the model produced NaN, or ruled out every token
-    UserError (ValueError)  exit 2   the user's mistake: what we got, what we accept, what to do next
-      ConfigError                    a setting is unknown or out of range
-      UnknownNameError               a name that no registry holds, with the nearest ones
-      MissingArtifactError           a model, data set or file that is not on this machine
-      ResumeError                    a run that cannot be continued
+TenfoldError            exit 1   our own failure, or one of the apparatus
+  ApparatusError        exit 1   a provider, judge or checkpoint failed; recorded, never scored as the model's
+  NumericalError        exit 1   the model produced NaN, or ruled out every token
+UserError (ValueError)  exit 2   the user's mistake: what we got, what we accept, what to do next
+  ConfigError                    a setting is unknown or out of range
+  UnknownNameError               a name that no registry holds, with the nearest ones
+  MissingArtifactError           a model, data set or file that is not on this machine
+  ResumeError                    a run that cannot be continued
 """
 
+from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Iterable
 
 
 class TenfoldError(Exception):

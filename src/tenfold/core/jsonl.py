@@ -1,6 +1,7 @@
 """JSON lines that survive a kill: a row is either wholly in the file or dropped when it is read again."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from tenfold.core.errors import ConfigError, MissingArtifactError
 
 def append(path: Path, row: Any) -> None:
     """Appends one row and hands it to the operating system before returning."""
-    with path.open("ab") as file:
-        file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    with path.open("ab") as file:  # half a surrogate pair is no UTF-8; its backslash escape is JSON
+        file.write(json.dumps(row, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
 
 
 def recover(path: Path) -> list[Any]:
@@ -21,7 +22,7 @@ def recover(path: Path) -> list[Any]:
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
-        path.write_bytes(whole)
+        os.truncate(path, len(whole))
     return [json.loads(line) for line in whole.splitlines()]
 
 
@@ -34,13 +35,14 @@ def read(path: Path) -> Iterator[Any]:
     """
     if not path.is_file():
         raise MissingArtifactError(f"no file {str(path)!r}; give the path of a .jsonl file")
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            yield _parse(line, path, number)
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _parse(line, path, number)
 
 
-def _parse(line: str, path: Path, number: int) -> Any:
+def _parse(line: bytes, path: Path, number: int) -> Any:
     try:
         return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} line {number} is not JSON ({error.msg}); one JSON object a line is accepted") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} line {number} is not JSON ({error}); one JSON object a line is accepted") from None

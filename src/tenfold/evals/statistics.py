@@ -47,7 +47,9 @@ def geometric_mean_ratio(ratios: Sequence[float], strata: Sequence[str], *, seed
     value = geometric_mean(ratios)
     logs_P, tasks_P = np.log(np.asarray(ratios)), np.asarray(strata)
     generator = np.random.default_rng(seed)
-    sums_R = sum((_resampled_sums(logs_P[tasks_P == task], generator) for task in sorted(set(strata))), np.zeros(NUM_RESAMPLES))
+    sums_R = sum(
+        (_resampled_sums(logs_P[tasks_P == task], generator) for task in sorted(set(strata))), np.zeros(NUM_RESAMPLES)
+    )
     low, high = np.exp(np.percentile(sums_R / len(ratios), [2.5, 97.5]))
     return Estimate(value, float(low), float(high))
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 256
-"""Attention covers whole blocks and sums one after the other, so that its order of summation does not depend on the length."""
+"""Attention covers whole blocks, summed one after the other: the order of summation does not depend on the length."""
 
 
 def whole_blocks(num_slots: int) -> int:
@@ -49,9 +49,7 @@ class KVCache:
     def slots_for(self, num_tokens: int) -> list[Sequence[Tensor]]:
         """Per row, per layer: the view [2, H, K, D] into which the next `num_tokens` keys and values go."""
         rows = self.buffer.unflatten(2, (self.batch_size, self.num_heads))
-        return [
-            rows[:, :, row, :, length : length + num_tokens].unbind(0) for row, length in enumerate(self.lengths)
-        ]
+        return [rows[:, :, row, :, length : length + num_tokens].unbind(0) for row, length in enumerate(self.lengths)]
 
     def row(self, index: int) -> "KVCache":
         """One row as a cache of its own over the same memory; its length is not written back, and it must not grow."""

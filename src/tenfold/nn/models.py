@@ -16,7 +16,14 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from tenfold.core.errors import MissingArtifactError, UnknownNameError
@@ -63,7 +70,9 @@ def resolve(name: str) -> str:
         raise UnknownNameError("model", name, WHEEL_MODELS)
     if not _looks_like_path(name):
         return name
-    raise MissingArtifactError(f"no model folder {name!r}; give a folder, a .gguf file, a hub id, or {', '.join(WHEEL_MODELS)}")
+    raise MissingArtifactError(
+        f"no model folder {name!r}; give a folder, a .gguf file, a hub id, or {', '.join(WHEEL_MODELS)}"
+    )
 
 
 def converted(gguf: Path, name: str) -> Path:
@@ -112,10 +121,17 @@ def chat_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str,
     A tokenizer without a chat template gets the contents as plain text, one after the other.
     """
     if not tokenizer.chat_template:
-        text = "\n\n".join(message["content"] for message in messages)
-        return list(tokenizer(text)["input_ids"])  # pyright: ignore[reportArgumentType]
-    encoded = tokenizer.apply_chat_template([dict(message) for message in messages], add_generation_prompt=True, return_dict=True)
+        return text_ids(tokenizer, "\n\n".join(message["content"] for message in messages))
+    encoded = tokenizer.apply_chat_template(
+        [dict(message) for message in messages], add_generation_prompt=True, return_dict=True
+    )
     return list(encoded["input_ids"])  # pyright: ignore
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of a bare text."""
+    ids: Any = tokenizer(text)["input_ids"]
+    return list(ids)
 
 
 def eos_ids(config: PretrainedConfig) -> frozenset[int]:

@@ -19,19 +19,19 @@ from tenfold.core.errors import NumericalError
 class GenerationSettings(Config):
     """How a text is continued; the names and meanings are Transformers' own."""
 
-    max_new_tokens: int = Field(128, ge=0)
+    max_new_tokens: int = Field(default=128, ge=0)
     """Most tokens to generate; 0 generates nothing."""
     do_sample: bool = False
     """Draw tokens instead of taking the likeliest."""
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
     """Divides the logits; only with do_sample."""
-    top_k: int = Field(0, ge=0)
+    top_k: int = Field(default=0, ge=0)
     """Keep the k likeliest tokens; 0 keeps all; only with do_sample."""
-    top_p: float = Field(1.0, gt=0, le=1)
+    top_p: float = Field(default=1.0, gt=0, le=1)
     """Keep the likeliest tokens that together reach this probability; only with do_sample."""
-    min_p: float = Field(0.0, ge=0, le=1)
+    min_p: float = Field(default=0.0, ge=0, le=1)
     """Keep tokens at least this likely relative to the likeliest; only with do_sample."""
-    repetition_penalty: float = Field(1.0, gt=0)
+    repetition_penalty: float = Field(default=1.0, gt=0)
     """Above 1 makes tokens that already occurred less likely."""
     stop_strings: tuple[str, ...] = ()
     """The text ends where one of these appears."""

@@ -1,6 +1,7 @@
 """Any Transformers causal LM as a `CausalLM`: slower than `LeanLlama`, but it takes every architecture.
 
-Uses the model's own forward pass and `DynamicCache`; a cache that cannot be cropped (recurrent state, sliding windows) is refused.
+Uses the model's own forward pass and `DynamicCache`; a cache that cannot be cropped (recurrent state, sliding
+windows) is refused.
 """
 
 # B = 1 row, K new tokens, V vocabulary, S slots
@@ -25,7 +26,11 @@ class TransformersLM:
 
     def __init__(self, model: PreTrainedModel) -> None:
         kinds = set(getattr(model.config, "layer_types", None) or [FULL_ATTENTION])
-        if kinds != {FULL_ATTENTION} or getattr(model, "_is_stateful", False) or getattr(model.config, "sliding_window", None):
+        if (
+            kinds != {FULL_ATTENTION}
+            or getattr(model, "_is_stateful", False)
+            or getattr(model.config, "sliding_window", None)
+        ):
             raise ValueError(
                 f"{model.config.model_type} keeps a state that cannot be rolled back ({', '.join(sorted(kinds))}); "
                 "use a model with full attention in every layer"

@@ -10,7 +10,7 @@ A run is resumed only under an identical config; the rows already in results.jso
 
 import json
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -86,7 +86,9 @@ def resume(root: Path, kind: str, config: Config) -> Run:
         raise ResumeError(f"no run of {kind} under {root} to resume; leave out --resume to start one")
     table = config.model_dump(mode="json", exclude_none=True)
     changes = "; ".join(difference(read_toml(folders[0] / "config.toml"), table))
-    raise ResumeError(f"cannot resume {folders[0]}: settings differ ({changes}); use the same settings or leave out --resume")
+    raise ResumeError(
+        f"cannot resume {folders[0]}: settings differ ({changes}); use the same settings or leave out --resume"
+    )
 
 
 def resume_or_start(root: Path, kind: str, config: Config) -> Run:
@@ -151,4 +153,4 @@ def _fresh_folder(parent: Path, digest: str) -> Path:
 
 
 def _utc_now() -> datetime:
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)

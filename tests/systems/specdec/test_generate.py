@@ -38,7 +38,10 @@ def test_prompts_come_from_text_file_or_standard_input(tiny_folder, tmp_path, mo
     path = tmp_path / "prompt.txt"
     path.write_text("from a file")
     monkeypatch.setattr("sys.stdin", io.StringIO("from standard input"))
-    for changes, expected in (({"prompt": None, "prompt_file": str(path)}, "from a file"), ({"prompt": "-"}, "from standard input")):
+    for changes, expected in (
+        ({"prompt": None, "prompt_file": str(path)}, "from a file"),
+        ({"prompt": "-"}, "from standard input"),
+    ):
         config = settings(tiny_folder, max_new_tokens=1, **changes)
         run = runs.start(tmp_path / "runs", "specdec-generate", config)
         generate(config, run)

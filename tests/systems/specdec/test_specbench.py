@@ -25,7 +25,12 @@ def data(tmp_path):
 
 
 def settings(tiny_folder, data, **changes):
-    table = {"model": str(tiny_folder), "data": str(data), "max_new_tokens": 12, "baselines": ["greedy", "transformers", "transformers-pld"]}
+    table = {
+        "model": str(tiny_folder),
+        "data": str(data),
+        "max_new_tokens": 12,
+        "baselines": ["greedy", "transformers", "transformers-pld"],
+    }
     return parse(SpecBenchConfig, table | changes)
 
 
@@ -37,7 +42,13 @@ def finished(tiny_folder, data, tmp_path):
 
 def test_the_promised_keys_are_there_and_texts_are_identical(finished):
     _, metrics = finished
-    promised = {"speedup_vs_transformers", "speedup_vs_transformers_pld", "speedup_vs_greedy", "mean_accepted_tokens", "per_task"}
+    promised = {
+        "speedup_vs_transformers",
+        "speedup_vs_transformers_pld",
+        "speedup_vs_greedy",
+        "mean_accepted_tokens",
+        "per_task",
+    }
     assert promised <= metrics.keys()
     assert metrics["identical_fraction"] == 1.0
     assert metrics["exactness"] == "bit"
@@ -80,7 +91,11 @@ def test_answered_prompts_are_not_asked_again(tiny_folder, data, tmp_path, monke
     monkeypatch.setattr(Bench, "row", row)
     with pytest.raises(KeyboardInterrupt):
         specbench(config, run)
-    monkeypatch.setattr(Bench, "row", lambda self, question, *, reverse: asked.append(question.question_id) or whole(self, question, reverse=reverse))
+    monkeypatch.setattr(
+        Bench,
+        "row",
+        lambda self, question, *, reverse: asked.append(question.question_id) or whole(self, question, reverse=reverse),
+    )
     again = runs.resume(tmp_path / "runs", "specdec-specbench", config)
     metrics = specbench(config, again)
     assert asked == [1, 2, 3]
@@ -115,7 +130,9 @@ def test_a_limit_takes_one_of_each_mt_bench_category_first(tmp_path):
     assert [question.question_id for question in load_questions(str(path), limit_per_task=2)] == [0, 2, 3]
 
 
-@pytest.mark.parametrize("row", ["{}", '{"question_id": 1, "category": "qa", "turns": [""]}', '{"question_id": 1}', "[1]", ""])
+@pytest.mark.parametrize(
+    "row", ["{}", '{"question_id": 1, "category": "qa", "turns": [""]}', '{"question_id": 1}', "[1]", ""]
+)
 def test_files_in_another_format_are_refused(tmp_path, row):
     path = tmp_path / "q.jsonl"
     path.write_text(row)

@@ -77,7 +77,12 @@ def _speedups(rows: Sequence[Row], baseline: str) -> Metrics:
     strata = [row["subtask"] for row in rows]
     whole = geometric_mean_ratio(ratios(rows, baseline), strata)
     decode = geometric_mean_ratio(ratios(rows, baseline, "decode_seconds"), strata)
-    return {key: whole.value, f"{key}_ci": whole.interval, f"{key}_decode": decode.value, f"{key}_decode_ci": decode.interval}
+    return {
+        key: whole.value,
+        f"{key}_ci": whole.interval,
+        f"{key}_decode": decode.value,
+        f"{key}_decode_ci": decode.interval,
+    }
 
 
 def _task(rows: Sequence[Row], baselines: Sequence[str]) -> Metrics:

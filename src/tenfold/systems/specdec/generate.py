@@ -36,7 +36,7 @@ class GenerateConfig(GenerationSettings):
     """Model: smollm2, a folder, a .gguf file or a hub id."""
     drafter: str = "ngram"
     """Who guesses."""
-    num_draft: int = Field(5, ge=1)
+    num_draft: int = Field(default=5, ge=1)
     """Most drafted tokens per pass."""
     dtype: Dtype = "auto"
     """Weights: auto (as stored), bf16 or fp32."""
@@ -62,7 +62,9 @@ def generate(config: GenerateConfig, run: Run) -> Metrics:
     )
     stream = TextStream(loaded.tokenizer, run)
     drafter = DRAFTERS.load(config.drafter)()
-    result = speculate(loaded.engine, prompt, config, stopper, drafter=drafter, num_draft=config.num_draft, on_tokens=stream.put)
+    result = speculate(
+        loaded.engine, prompt, config, stopper, drafter=drafter, num_draft=config.num_draft, on_tokens=stream.put
+    )
     stream.end()
     metrics: Metrics = {
         "text": stream.text,
@@ -135,7 +137,8 @@ def _prompt_text(config: GenerateConfig) -> str:
 def _prompt_ids(loaded: LoadedModel, text: str, *, chat: bool) -> list[int]:
     if chat:
         return models.chat_ids(loaded.tokenizer, [{"role": "user", "content": text}])
-    ids = list(loaded.tokenizer(text)["input_ids"])  # pyright: ignore[reportArgumentType]
-    if not ids and loaded.tokenizer.bos_token_id is None:
+    ids = models.text_ids(loaded.tokenizer, text)
+    bos = loaded.tokenizer.bos_token_id
+    if not ids and not isinstance(bos, int):
         raise UserError("the prompt is empty and the model has no BOS token; give at least one character")
-    return ids or [loaded.tokenizer.bos_token_id]
+    return ids or [bos]

@@ -85,10 +85,16 @@ class Transformers:
     def __call__(self, prompt: Sequence[int], max_new_tokens: int) -> Answer:
         clock = _Clock(skip=1)
         settings = GenerationConfig(
-            max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=list(self.eos_ids), pad_token_id=self.eos_ids[0], **self.keywords
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            eos_token_id=list(self.eos_ids),
+            pad_token_id=self.eos_ids[0],
+            **self.keywords,
         )
         ids_1T = torch.tensor([list(prompt)])
-        output_1T = self.model.generate(ids_1T, attention_mask=torch.ones_like(ids_1T), generation_config=settings, streamer=clock)
+        output_1T = self.model.generate(
+            ids_1T, attention_mask=torch.ones_like(ids_1T), generation_config=settings, streamer=clock
+        )
         seconds = clock.now()
         return Answer(output_1T[0, len(prompt) :].tolist(), clock.first, seconds)
 

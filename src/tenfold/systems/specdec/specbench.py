@@ -37,19 +37,19 @@ class SpecBenchConfig(Config):
     """Model: smollm2, a folder, a .gguf file or a hub id."""
     data: str = "demo"
     """Prompts: demo (24 of our own), specbench, or a file of {question_id, category, turns} lines."""
-    limit_per_task: int | None = Field(None, ge=1)
+    limit_per_task: int | None = Field(default=None, ge=1)
     """Use at most this many prompts of each subtask."""
-    max_new_tokens: int = Field(128, ge=1)
+    max_new_tokens: int = Field(default=128, ge=1)
     """Most tokens to generate per turn."""
     baselines: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = ("greedy", "transformers", "transformers-pld")
     """What to compare with: greedy, transformers, transformers-pld, transformers-pld3; add -fp32 to run it in float32."""
     drafter: str = "ngram"
     """Who guesses."""
-    num_draft: int = Field(5, ge=1)
+    num_draft: int = Field(default=5, ge=1)
     """Most drafted tokens per pass."""
     dtype: Dtype = "auto"
     """Weights: auto (as stored), bf16 or fp32."""
-    repeats: int = Field(1, ge=1)
+    repeats: int = Field(default=1, ge=1)
     """Times each method answers each prompt; of several the first is dropped and the median counts."""
 
     @field_validator("baselines")
@@ -135,7 +135,9 @@ class Bench:
             "methods": {name: self._record(turns) for name, turns in answers.items()},
             "identical": _same(answers[OURS], answers[PLAIN]),
             "divergence": {name: self._divergence(prompts, turns, answers[PLAIN]) for name, turns in answers.items()},
-            "rounds": [[step.num_drafted, step.num_accepted, step.num_emitted] for turn in answers[OURS] for step in turn.rounds],
+            "rounds": [
+                [step.num_drafted, step.num_accepted, step.num_emitted] for turn in answers[OURS] for step in turn.rounds
+            ],
             "acceptance": acceptance_by_position([step for turn in answers[OURS] for step in turn.rounds]),
             "spans": self._spans(answers[OURS][0]),
             "choices": [self._spec_bench_choice(answers[OURS])],
@@ -143,7 +145,10 @@ class Bench:
 
     def _answers(self, prompt: Sequence[int], *, reverse: bool) -> dict[str, Answer]:
         names = list(self.methods)[:: -1 if reverse else 1]
-        tries = [{name: self.methods[name](prompt, self.config.max_new_tokens) for name in names} for _ in range(self.config.repeats)]
+        tries = [
+            {name: self.methods[name](prompt, self.config.max_new_tokens) for name in names}
+            for _ in range(self.config.repeats)
+        ]
         counted = tries[1:] or tries
         return {name: _typical([answers[name] for answers in counted]) for name in self.methods}
 
@@ -172,7 +177,9 @@ class Bench:
             "text": "\n\n".join(self._text(turn) for turn in turns),
         }
 
-    def _divergence(self, prompts: Sequence[Sequence[int]], turns: Sequence[Answer], plain: Sequence[Answer]) -> dict[str, Any] | None:
+    def _divergence(
+        self, prompts: Sequence[Sequence[int]], turns: Sequence[Answer], plain: Sequence[Answer]
+    ) -> dict[str, Any] | None:
         """Where a method's tokens first leave our plain decoding, and how far apart the two likeliest tokens were there."""
         for turn, (prompt, ours, reference) in enumerate(zip(prompts, turns, plain, strict=True)):
             position = _first_difference(ours.tokens, reference.tokens)
@@ -209,7 +216,9 @@ class Bench:
 
 def _typical(answers: Sequence[Answer]) -> Answer:
     """The answer with the median time; repeats of one method must give the same tokens."""
-    assert all(list(answer.tokens) == list(answers[0].tokens) for answer in answers), "a method's repeats gave different tokens"
+    assert all(list(answer.tokens) == list(answers[0].tokens) for answer in answers), (
+        "a method's repeats gave different tokens"
+    )
     return sorted(answers, key=lambda answer: answer.total_seconds)[(len(answers) - 1) // 2]
 
 
@@ -231,7 +240,11 @@ def summary(metrics: Metrics) -> str:
     ]
     for name, speed in metrics["tokens_per_second"].items():
         key = f"speedup_vs_{name.replace('-', '_')}"
-        ratio = f"   ours is {metrics[key]:.2f}x (95 % {metrics[f'{key}_ci'][0]:.2f} to {metrics[f'{key}_ci'][1]:.2f})" if key in metrics else ""
+        ratio = (
+            f"   ours is {metrics[key]:.2f}x (95 % {metrics[f'{key}_ci'][0]:.2f} to {metrics[f'{key}_ci'][1]:.2f})"
+            if key in metrics
+            else ""
+        )
         lines.append(f"{name:>22} {speed:7.1f} tokens/s{ratio}")
     return "\n".join([*lines, *_contention_warning(metrics)])
 
@@ -240,4 +253,6 @@ def _contention_warning(metrics: Metrics) -> list[str]:
     share = metrics["contention"]
     if share is None or share <= CONTENDED:
         return []
-    return [f"other programs used {share:.0%} of the machine meanwhile: these times are not valid, run again on a quiet machine"]
+    return [
+        f"other programs used {share:.0%} of the machine meanwhile: these times are not valid, run again on a quiet machine"
+    ]

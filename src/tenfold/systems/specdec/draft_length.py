@@ -1,0 +1,131 @@
+"""How many of the drafted tokens to check: a fixed number, or the number that gives the most tokens per millisecond.
+
+For acceptance a_j at position j and pass times T, checking k tokens emits 1 + sum_{i<=k} prod_{j<=i} a_j tokens in
+T(k + 1) milliseconds (survey, section 5; the drafts here cost next to nothing). The controller learns a_j per source of
+drafts and keeps an account against plain decoding: it is never slower by more than the debt that we allow.
+"""
+
+# k drafted tokens; a_j acceptance at position j
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from operator import mul
+from typing import Protocol
+
+from tenfold.nn.drafting import NOTHING, Draft
+from tenfold.systems.specdec.cost_model import CostModel
+from tenfold.systems.specdec.rounds import Round
+
+DISCOUNT = 0.98
+"""Weight of an observation after one more of its kind: the last fifty or so count."""
+PRIOR_TRIES = 2.0
+PRIOR_ACCEPTANCE = 0.6
+ALLOWED_DEBT = 0.02
+"""Share of plain decoding's time that speculation may be behind before it is switched off."""
+FREE_DEBT_PASSES = 2.0
+"""Debt in plain passes that is always allowed: without it the first rejected draft would end everything."""
+FIRST_PAUSE, LONGEST_PAUSE = 8, 64
+
+
+class DraftLength(Protocol):
+    """Decides per round how much to draft and how much of the draft to check."""
+
+    most: int
+    """Never more than this many tokens."""
+
+    def trim(self, draft: Draft, length: int) -> Draft:
+        """What of a draft to check, `length` tokens being cached."""
+        ...
+
+    def observe(self, step: Round, length: int) -> None:
+        """Learns from a finished round."""
+        ...
+
+
+@dataclass(frozen=True)
+class FixedLength:
+    """Always checks up to `most` tokens."""
+
+    most: int
+
+    def trim(self, draft: Draft, length: int) -> Draft:
+        return draft
+
+    def observe(self, step: Round, length: int) -> None:
+        """A fixed length learns nothing."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One candidate number of tokens to check, with what it promises."""
+
+    num_tokens: int
+    expected_tokens: float
+    milliseconds: float
+
+    @property
+    def tokens_per_ms(self) -> float:
+        return self.expected_tokens / self.milliseconds
+
+
+class Controller:
+    """The automatic length for chain drafts; trees are left whole."""
+
+    def __init__(self, costs: CostModel) -> None:
+        self.costs = costs
+        self.most = costs.most_tokens - 1
+        self.tries: dict[tuple[str, int], float] = defaultdict(lambda: PRIOR_TRIES)
+        self.kept: dict[tuple[str, int], float] = defaultdict(lambda: PRIOR_TRIES * PRIOR_ACCEPTANCE)
+        self.debt_ms, self.plain_ms = 0.0, 0.0
+        self.pause, self.paused_rounds = 0, 0
+
+    def trim(self, draft: Draft, length: int) -> Draft:
+        if not draft.tokens or not draft.is_chain:
+            return draft
+        if self.paused_rounds > 0:
+            self.paused_rounds -= 1
+            return NOTHING
+        best = max(self.choices(draft, length), key=lambda choice: choice.tokens_per_ms)
+        return first_tokens(draft, best.num_tokens)
+
+    def choices(self, draft: Draft, length: int) -> list[Choice]:
+        """Every number of tokens of `draft` that could be checked, 0 (plain) included."""
+        survival = list(accumulate((self.acceptance(draft.source, j) for j in range(1, len(draft.tokens) + 1)), mul))
+        return [
+            Choice(num_tokens, 1 + sum(survival[:num_tokens]), self.costs.pass_ms(num_tokens + 1, length))
+            for num_tokens in range(min(len(draft.tokens), self.most) + 1)
+        ]
+
+    def acceptance(self, source: str, position: int) -> float:
+        """The current estimate of a_j."""
+        return self.kept[source, position] / self.tries[source, position]
+
+    def observe(self, step: Round, length: int) -> None:
+        for position in range(1, min(step.num_drafted, step.num_accepted + 1) + 1):
+            key = step.source, position
+            self.tries[key] = self.tries[key] * DISCOUNT + 1
+            self.kept[key] = self.kept[key] * DISCOUNT + (position <= step.num_accepted)
+        self._account(step, length)
+
+    def _account(self, step: Round, length: int) -> None:
+        """Books the round against plain decoding; a debt beyond what is allowed pauses drafting, longer each time."""
+        plain_ms = step.num_emitted * self.costs.pass_ms(1, length)
+        checked_ms = self.costs.pass_ms(step.num_drafted + 1, length) + step.draft_ms
+        self.plain_ms += plain_ms
+        self.debt_ms = max(self.debt_ms + checked_ms - plain_ms, -FREE_DEBT_PASSES * self.costs.pass_ms(1, length))
+        allowed = ALLOWED_DEBT * self.plain_ms + FREE_DEBT_PASSES * self.costs.pass_ms(1, length)
+        if self.debt_ms > allowed and self.paused_rounds == 0:
+            self.pause = min(max(2 * self.pause, FIRST_PAUSE), LONGEST_PAUSE)
+            self.paused_rounds = self.pause
+
+
+def first_tokens(draft: Draft, num_tokens: int) -> Draft:
+    """The first `num_tokens` of a chain."""
+    if num_tokens == 0:
+        return NOTHING
+    law_nV = None if draft.law_nV is None else draft.law_nV[:num_tokens]
+    tokens: Sequence[int] = draft.tokens[:num_tokens]
+    return replace(
+        draft, tokens=tokens, parents=draft.parents[:num_tokens], confidence=draft.confidence[:num_tokens], law_nV=law_nV
+    )
