@@ -1,7 +1,7 @@
 """Settings: unknown keys are refused with a hint, digests are stable, overrides and TOML errors say where."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
@@ -70,6 +70,7 @@ def test_digest_tells_settings_apart_and_only_settings():
     assert parse(Oven, {"fan": True, "degrees": 1}).digest == parse(Oven, {"degrees": 1, "fan": True}).digest
 
 
+@settings(max_examples=20)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.dictionaries(st.text(), x)))
 def test_canonical_json_does_not_depend_on_insertion_order(value):
     def reversed_keys(node):

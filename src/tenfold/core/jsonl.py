@@ -17,13 +17,20 @@ def append(path: Path, row: Any) -> None:
 
 def recover(path: Path) -> list[Any]:
     """Reads the rows we wrote ourselves; a torn last line (the process was killed) is cut off the file."""
-    if not path.exists():
-        return []
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
+    whole = _whole_lines(path)
+    if path.exists() and len(whole) < path.stat().st_size:
         os.truncate(path, len(whole))
     return [json.loads(line) for line in whole.splitlines()]
+
+
+def read_whole(path: Path) -> list[Any]:
+    """Reads the rows of a file that another process may still be writing; a last line without its end is left out."""
+    return [json.loads(line) for line in _whole_lines(path).splitlines()]
+
+
+def _whole_lines(path: Path) -> bytes:
+    content = path.read_bytes() if path.exists() else b""
+    return content[: content.rfind(b"\n") + 1]
 
 
 def read(path: Path) -> Iterator[Any]:

@@ -37,6 +37,7 @@ class Run:
 
     def add(self, key: str, row: dict[str, Any]) -> dict[str, Any]:
         """Appends one finished piece of work under a key that a resumed run will look up."""
+        assert "key" not in row, f"a row brings its own key {row['key']!r}; it is filed under {key!r}"
         keyed = {"key": key, **row}
         jsonl.append(self.folder / "results.jsonl", keyed)
         self.rows[key] = keyed
@@ -128,8 +129,8 @@ def read_metrics(folder: Path) -> Metrics | None:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The result rows of a run directory."""
-    return jsonl.recover(folder / "results.jsonl")
+    """The result rows of a run directory, whose run may still be at work."""
+    return jsonl.read_whole(folder / "results.jsonl")
 
 
 def read_environment(folder: Path) -> dict[str, Any]:
