@@ -18,6 +18,10 @@ from torch.nn import functional
 Kernel = Literal["packed", "native"]
 
 
+LARGEST_SCALE_EXPONENT = 126
+"""Beyond it the scale or its inverse is no normal float32."""
+
+
 class Linear(Protocol):
     """x [N, I] float32 -> y [N, O] float32."""
 
@@ -61,12 +65,12 @@ def default_kernel(device: torch.device) -> Kernel:
 def exact_scale(weight: Tensor) -> float | None:
     """The power of two under which `weight` is exactly representable in fp16, or None if there is none."""
     weight = weight.float()
+    largest = weight.abs().max().item()
+    if not math.isfinite(largest):
+        return None
     if torch.equal(weight.half().float(), weight):
         return 1.0
-    largest = weight.abs().max().item()
-    if not math.isfinite(largest) or largest == 0:
-        return None
-    scale = 2.0 ** (15 - math.ceil(math.log2(largest)))
+    scale = 2.0 ** min(15 - math.ceil(math.log2(largest)), LARGEST_SCALE_EXPONENT)
     scaled = weight * scale
     return scale if torch.equal(scaled.half().float(), scaled) else None
 
