@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tenfold.nn.drafting import NOTHING, Draft
 from tenfold.systems.specdec.drafters.calibration import Calibration
-from tenfold.systems.specdec.drafters.hybrid import HybridDrafter, expected_accepted
+from tenfold.systems.specdec.drafters.hybrid import HybridDrafter, confidence_class, expected_accepted
 from tenfold.systems.specdec.drafters.suffix import SuffixDrafter
 
 VOCAB = 10
@@ -57,8 +57,8 @@ def test_a_member_that_boasts_is_found_out():
 def test_a_guess_that_was_not_drafted_counts_too():
     hybrid = HybridDrafter([Says("boaster", [3], 0.95), Says("modest", [4], 0.2)])
     rounds(hybrid, [4], 12)
-    assert hybrid.calibration((1, 3), 0.2) > 0.6
-    assert hybrid.calibration((0, 15), 0.95) < 0.5
+    assert hybrid.calibration((1, confidence_class(0.2)), 0.2) > 0.6
+    assert hybrid.calibration((0, confidence_class(0.95)), 0.95) < 0.5
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.floats(0.01, 1)), min_size=1, max_size=5), st.integers(1, 6))

@@ -28,7 +28,7 @@ def naive_draft(text, num_tokens, factor, least):
         best = max(
             weights, key=lambda token: (weights[token], max(p for p, t in zip(places, nexts, strict=True) if t == token))
         )
-        path *= weights[best] / (sum(weights.values()) + 1 / len(matched))
+        path *= weights[best] / (sum(weights.values()) + 3 / len(matched))
         if path < least:
             break
         drafted.append(best)

@@ -4,7 +4,7 @@ Survey, section 4.2; Oliaro et al., "SuffixDecoding", arXiv 2411.04975; Hu et al
 The local automaton holds prompt and output. A global one, either an index built beforehand or the texts of earlier
 requests, speaks instead where its match has at least `global_match` tokens and that many more than the local one.
 A draft is at most `factor` times as long as the match and ends where its path becomes improbable. Counts give the
-probabilities: n of m occurrences, of which the newest counts twice, give n / (m + 1 / match length), because a short match
+probabilities: n of m occurrences, of which the newest counts twice, give n / (m + 3 / match length), because a short match
 proves little.
 """
 
@@ -19,6 +19,8 @@ from tenfold.systems.specdec.drafters.earlier_requests import EarlierRequests
 from tenfold.systems.specdec.drafters.suffix_automaton import START, Automaton, SuffixAutomaton, follow
 
 MAX_SIBLINGS = 8
+DOUBT = 3.0
+"""Sets what a single occurrence is worth: 2 / (2 + 3 / length), that is .40, .57, .67, .82 at 1, 2, 3, 7 matched tokens."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class SuffixDrafter:
         if place.length == 0:
             return ()
         weights = self._weights(place)
-        total = sum(weights.values()) + 1 / place.length
+        total = sum(weights.values()) + DOUBT / place.length
         ranked = sorted(weights, key=lambda token: -weights[token])
         return [(token, weights[token] / total) for token in ranked[:MAX_SIBLINGS] if token >= 0]
 
