@@ -126,7 +126,7 @@ def test_layers_by_a_file_of_scores(tmp_path):
     path.write_text("".join(json.dumps({"layer": i, "score": s}) + "\n" for i, s in enumerate([0.1, 0.9, 0.3, 0.8])))
     assert best_scored(path, 2) == [1, 3]
     drafter = layer_skip_drafter(loaded(TARGET), GREEDY, LayerSkipConfig(scores=path, num_layers=2))
-    assert drafter.in_step.model.weights.shape.num_layers == 2
+    assert drafter.network.model.weights.shape.num_layers == 2
 
 
 def test_evenly_spread_layers():

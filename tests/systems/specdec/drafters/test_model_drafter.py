@@ -69,12 +69,12 @@ class Echo:
 @settings(deadline=None, max_examples=12)
 @given(prompt=TOKENS, rounds=st.lists(st.tuples(st.integers(1, 5), st.integers(0, 5), TOKEN), max_size=5))
 def test_the_cache_follows_accepted_tokens_and_forgets_rejected_ones(prompt, rounds):
-    drafter = ModelDrafter(SMALL, GREEDY)
+    drafter = ModelDrafter(InStep(SMALL), GREEDY)
     context = list(prompt)
     for num_tokens, num_accepted, correction in rounds:
         drafted = list(drafter.propose(context, num_tokens).tokens)
-        assert drafter.in_step.cached[: len(context)] == context
-        assert SMALL.lengths == [len(drafter.in_step.cached)]
+        assert drafter.network.cached[: len(context)] == context
+        assert SMALL.lengths == [len(drafter.network.cached)]
         assert drafted == plain(tiny_llama(1, num_layers=1), context, num_tokens)
         context += [*drafted[:num_accepted], correction]
 
@@ -82,17 +82,17 @@ def test_the_cache_follows_accepted_tokens_and_forgets_rejected_ones(prompt, rou
 @settings(deadline=None, max_examples=8)
 @given(prompt=TOKENS, seed=st.integers(0, 3))
 def test_greedy_speculation_is_lossless(prompt, seed):
-    drafter = ModelDrafter(tiny_llama(seed, num_layers=1), GREEDY)
+    drafter = ModelDrafter(InStep(tiny_llama(seed, num_layers=1)), GREEDY)
     assert list(speculated(TARGET, drafter, prompt, 24).tokens) == plain(TARGET, prompt, 24)
 
 
 def test_a_draft_model_equal_to_the_target_is_always_right():
-    result = speculated(TARGET, ModelDrafter(tiny_llama(0), GREEDY), [1, 2, 3], 21)
+    result = speculated(TARGET, ModelDrafter(InStep(tiny_llama(0)), GREEDY), [1, 2, 3], 21)
     assert [step.num_accepted for step in result.rounds] == [4, 4, 4, 4]
 
 
 def test_drawn_tokens_come_with_the_law_they_were_drawn_from():
-    draft = ModelDrafter(SMALL, SAMPLING).propose([1, 2, 3], 4)
+    draft = ModelDrafter(InStep(SMALL), SAMPLING).propose([1, 2, 3], 4)
     assert draft.law_nV is not None
     other = tiny_llama(1, num_layers=1)
     logits_TV = torch.cat([other.prefill([[1, 2, 3]]), other.forward(torch.tensor([draft.tokens]))[0]])
@@ -104,29 +104,29 @@ def test_drawn_tokens_come_with_the_law_they_were_drawn_from():
 
 
 def test_the_same_seed_draws_the_same_drafts():
-    drafter = ModelDrafter(SMALL, SAMPLING)
+    drafter = ModelDrafter(InStep(SMALL), SAMPLING)
     first, second = (list(drafter.propose([4, 5], 6).tokens) for _ in range(2))
     drafter.reset()
     assert list(drafter.propose([4, 5], 6).tokens) == first != second
 
 
 def test_coupled_draws_depend_on_place_and_seed_only():
-    drafter = ModelDrafter(tiny_llama(0), SAMPLING, ModelDraftConfig(coupled=True))
+    drafter = ModelDrafter(InStep(tiny_llama(0)), SAMPLING, ModelDraftConfig(coupled=True))
     context = [7, 8, 9]
     first = list(drafter.propose(context, 4).tokens)
     assert list(drafter.propose([*context, first[0]], 3).tokens) == first[1:]
 
 
 def test_the_draft_stops_before_an_unlikely_token():
-    sure = ModelDrafter(SMALL, GREEDY).propose([3, 1, 4], 8)
+    sure = ModelDrafter(InStep(SMALL), GREEDY).propose([3, 1, 4], 8)
     weakest = min(sure.confidence)
     config = ModelDraftConfig(min_confidence=weakest + 1e-6)
-    short = ModelDrafter(tiny_llama(1, num_layers=1), GREEDY, config).propose([3, 1, 4], 8)
+    short = ModelDrafter(InStep(tiny_llama(1, num_layers=1)), GREEDY, config).propose([3, 1, 4], 8)
     assert list(short.tokens) == list(sure.tokens[: list(sure.confidence).index(weakest)])
 
 
 def test_no_draft_beyond_the_draft_models_positions():
-    drafter = ModelDrafter(tiny_llama(1, positions=20), GREEDY)
+    drafter = ModelDrafter(InStep(tiny_llama(1, positions=20)), GREEDY)
     assert len(drafter.propose([1] * 18, 8).tokens) == 3
     assert len(drafter.propose([1] * 20, 8).tokens) == 1
     assert not drafter.propose([1] * 21, 8).tokens
@@ -176,8 +176,8 @@ def test_a_shared_vocabulary_maps_tokens_of_the_same_text():
 def test_speculation_across_tokenizers_is_lossless(text):
     prompt = PAIRS.encode(text)
     size = TARGET.vocab_size
-    shared = ModelDrafter(SMALL, GREEDY, vocabulary=SharedVocabulary(PAIRS, Padded(), size))
-    carried = RetokenizedDrafter(ModelDrafter(tiny_llama(2), GREEDY), PAIRS, Padded(), own_per_token=2)
+    shared = ModelDrafter(InStep(SMALL), GREEDY, vocabulary=SharedVocabulary(PAIRS, Padded(), size))
+    carried = RetokenizedDrafter(ModelDrafter(InStep(tiny_llama(2)), GREEDY), PAIRS, Padded(), own_per_token=2)
     for drafter in (shared, carried):
         assert list(speculated(TARGET, drafter, prompt, 16).tokens) == plain(TARGET, prompt, 16)
 
@@ -232,8 +232,8 @@ def test_stories_drafts_for_itself_by_either_bridge(story):
     target.seeks_exactness = own.seeks_exactness = False
     codec, prompt = story.tokenizer, story.tokenizer.prompt("Once upon a time")
     expected = plain(target, prompt, 40)
-    shared = ModelDrafter(own, GREEDY, vocabulary=SharedVocabulary(codec, codec, target.vocab_size))
-    for drafter in (shared, RetokenizedDrafter(ModelDrafter(own, GREEDY), codec, codec)):
+    shared = ModelDrafter(InStep(own), GREEDY, vocabulary=SharedVocabulary(codec, codec, target.vocab_size))
+    for drafter in (shared, RetokenizedDrafter(ModelDrafter(InStep(own), GREEDY), codec, codec)):
         result = speculated(target, drafter, prompt, 40)
         assert list(result.tokens) == expected
         assert sum(step.num_accepted for step in result.rounds) > 25

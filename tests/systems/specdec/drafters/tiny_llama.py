@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from tenfold.nn.drafting import Drafter
 from tenfold.nn.generation import generate
@@ -38,9 +38,16 @@ def tiny_llama(seed: int = 0, *, num_layers: int = 3, kernel: Kernel | None = No
     return engine
 
 
-def loaded(engine: Any) -> LoadedModel:
-    """A loaded model without a tokenizer."""
-    return LoadedModel("tiny", "", engine, PreTrainedTokenizerBase(), frozenset())
+def loaded(engine: Any, tokenizer: Any = None) -> LoadedModel:
+    """A loaded model, by default without a tokenizer."""
+    return LoadedModel(
+        name="tiny",
+        path="",
+        dtype="auto",
+        engine=engine,
+        tokenizer=tokenizer,
+        eos_ids=frozenset(),
+    )
 
 
 def plain(engine: LeanLlama, prompt: list[int], num_tokens: int, settings: GenerationSettings = GREEDY) -> list[int]:

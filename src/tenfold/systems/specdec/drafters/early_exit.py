@@ -22,6 +22,7 @@ from tenfold.nn.lean_llama import LeanLlama
 from tenfold.nn.linear import TrimmedLinear
 from tenfold.nn.models import LoadedModel
 from tenfold.nn.sampling import GenerationSettings
+from tenfold.systems.specdec.drafters.in_step import InStep
 from tenfold.systems.specdec.drafters.model import ModelDraftConfig, ModelDrafter, lean_engine
 
 HEAD_ROWS = 64
@@ -61,7 +62,7 @@ def early_exit_drafter(
     config = config or EarlyExitConfig()
     engine = lean_engine(target, "early_exit")
     view = with_head_size(with_layers(engine, range(config.num_layers)), config.head_size)
-    return ModelDrafter(view, settings, config, name="early_exit")
+    return ModelDrafter(InStep(view), settings, config, name="early_exit")
 
 
 def layer_skip_drafter(
@@ -71,7 +72,7 @@ def layer_skip_drafter(
     config = config or LayerSkipConfig()
     engine = lean_engine(target, "layer_skip")
     view = with_head_size(with_layers(engine, _chosen_layers(engine, config)), config.head_size)
-    return ModelDrafter(view, settings, config, name="layer_skip")
+    return ModelDrafter(InStep(view), settings, config, name="layer_skip")
 
 
 def with_layers(engine: LeanLlama, layers: Sequence[int]) -> LeanLlama:

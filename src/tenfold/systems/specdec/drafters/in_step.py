@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tenfold.nn.causal_lm import CausalLM
+from tenfold.nn.drafting import Draft
 
 
 class InStep:
@@ -37,6 +38,9 @@ class InStep:
         self.model.rollback([len(self.cached) - kept])
         self.cached = list(context)
         return self.model.prefill([context[kept:]])[0]
+
+    def observe(self, emitted: Sequence[int], draft: Draft) -> None:
+        """Nothing to learn: what was rejected is rolled back when the next context comes."""
 
     def feed(self, token: int) -> Tensor:
         """Appends one token and returns the logits [V] of what follows it."""

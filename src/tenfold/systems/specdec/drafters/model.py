@@ -63,11 +63,8 @@ class Vocabulary(Protocol):
         ...
 
 
-class SameVocabulary:
-    """Drafter and target read and write the same tokens; the drafter's padding rows beyond `size` are left out."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
+class OwnVocabulary:
+    """Drafter and target read and write the same tokens."""
 
     def own_context(self, context: Sequence[int]) -> Sequence[int]:
         return context
@@ -76,8 +73,7 @@ class SameVocabulary:
         return token
 
     def in_target(self, own_logits_W: Tensor) -> Tensor:
-        missing = self.size - len(own_logits_W)
-        return own_logits_W if missing == 0 else torch.nn.functional.pad(own_logits_W, (0, missing), value=float("-inf"))
+        return own_logits_W
 
 
 class SharedVocabulary:
@@ -115,46 +111,73 @@ def is_whole(text: str) -> bool:
     return bool(text) and "\ufffd" not in text
 
 
+class Network(Protocol):
+    """Whatever gives a next-token law after the context and after each drafted token; `InStep` makes a model one."""
+
+    def reset(self) -> None:
+        """Forgets the request."""
+        ...
+
+    def room_after(self, context: Sequence[int]) -> int:
+        """How many tokens can be drafted after `context`."""
+        ...
+
+    def follow(self, context: Sequence[int]) -> Tensor:
+        """The logits [W] of what follows the context."""
+        ...
+
+    def feed(self, token: int) -> Tensor:
+        """The logits [W] of what follows one more drafted token."""
+        ...
+
+    def observe(self, emitted: Sequence[int], draft: Draft) -> None:
+        """What the target made of the last draft."""
+        ...
+
+
 class ModelDrafter:
-    """Drafts with `model`, greedily or by drawing, as `settings` ask of the target."""
+    """Drafts with a network, greedily or by drawing, as `settings` ask of the target.
+
+    `vocabulary` is needed where the network's tokens are not the target's.
+    """
 
     state: StateScope = "request"
 
     def __init__(
         self,
-        model: CausalLM,
+        network: Network,
         settings: GenerationSettings,
         config: ModelDraftConfig | None = None,
         *,
         vocabulary: Vocabulary | None = None,
         name: str = "model",
     ) -> None:
-        self.in_step, self.settings, self.processors = InStep(model), settings, Processors(settings)
+        self.network, self.settings, self.processors = network, settings, Processors(settings)
         self.config = config or ModelDraftConfig()
-        self.vocabulary = vocabulary or SameVocabulary(model.vocab_size)
+        self.vocabulary = vocabulary or OwnVocabulary()
         self.name = name
         self.reset()
 
     def reset(self) -> None:
-        self.in_step.reset()
+        self.network.reset()
         self.generator = stream(self.settings.seed, "draft")
 
     def propose(self, context: Sequence[int], num_tokens: int) -> Draft:
         own_context = self.vocabulary.own_context(context)
-        num_tokens = min(num_tokens, self.in_step.room_after(own_context))
+        num_tokens = min(num_tokens, self.network.room_after(own_context))
         if num_tokens < 1 or not own_context:
             return NOTHING
-        return self._chain(context, self.in_step.follow(own_context), num_tokens)
+        return self._chain(context, self.network.follow(own_context), num_tokens)
 
     def observe(self, emitted: Sequence[int], logits_KV: Tensor, draft: Draft) -> None:
-        """Nothing to learn: what was rejected is rolled back when the next context comes."""
+        self.network.observe(emitted, draft)
 
     def _chain(self, context: Sequence[int], own_logits_W: Tensor, num_tokens: int) -> Draft:
         tokens: list[int] = []
         laws: list[Tensor] = []
         while len(tokens) < num_tokens:
             if tokens:
-                own_logits_W = self.in_step.feed(self.vocabulary.own_token(tokens[-1]))
+                own_logits_W = self.network.feed(self.vocabulary.own_token(tokens[-1]))
             law_V = self._law(own_logits_W, [*context, *tokens])
             # Decided before the draw: dropping a token for being unlikely would bend the law of those that stay.
             if law_V.max() < self.config.min_confidence:
@@ -184,24 +207,32 @@ class ModelDrafter:
         return Draft.chain(tokens, self.name, confidence=confidence, law_nV=law_nV)
 
 
-def model_drafter(target: LoadedModel, settings: GenerationSettings, config: ModelDrafterConfig) -> ModelDrafter:
+def model_drafter(
+    target: LoadedModel, settings: GenerationSettings, config: ModelDrafterConfig | None = None
+) -> ModelDrafter:
     """A model by name as drafter for `target`, over the tokens that both vocabularies share if these differ.
 
     Raises:
         MissingArtifactError: there is no such model here.
         UserError: the vocabularies have next to nothing in common.
     """
+    config = config or ModelDrafterConfig()
     size = target.engine.vocab_size
     if config.model == STORIES:
         story = stories.load(find_data(STORIES))
         engine, own = LeanLlama(story.config, story.state), story.tokenizer
     else:
         loaded = models.load(config.model)
-        if loaded.tokenizer.get_vocab() == target.tokenizer.get_vocab():
-            return ModelDrafter(loaded.engine, settings, config, vocabulary=SameVocabulary(size))
         engine, own = loaded.engine, TransformersCodec(loaded.tokenizer, loaded.engine.vocab_size)
+        if loaded.tokenizer.get_vocab() == target.tokenizer.get_vocab() and engine.vocab_size == size:
+            return ModelDrafter(InStep(_unpadded(engine)), settings, config)
     vocabulary = SharedVocabulary(TransformersCodec(target.tokenizer, size), own, size)
-    return ModelDrafter(engine, settings, config, vocabulary=vocabulary)
+    return ModelDrafter(InStep(_unpadded(engine)), settings, config, vocabulary=vocabulary)
+
+
+def _unpadded(engine: CausalLM) -> CausalLM:
+    """A drafter need not pay for passes of exact widths."""
+    return engine.with_weights(engine.weights) if isinstance(engine, LeanLlama) else engine
 
 
 def lean_engine(target: LoadedModel, drafter: str) -> LeanLlama:

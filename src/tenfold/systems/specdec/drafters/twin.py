@@ -11,6 +11,7 @@ from tenfold.nn.lean_weights import Layer
 from tenfold.nn.linear import Int8Linear, Linear
 from tenfold.nn.models import LoadedModel
 from tenfold.nn.sampling import GenerationSettings
+from tenfold.systems.specdec.drafters.in_step import InStep
 from tenfold.systems.specdec.drafters.model import ModelDraftConfig, ModelDrafter, lean_engine
 
 
@@ -20,7 +21,7 @@ def twin_drafter(target: LoadedModel, settings: GenerationSettings, config: Mode
     Raises:
         UserError: the target does not run on the lean engine.
     """
-    return ModelDrafter(int8_twin(lean_engine(target, "twin")), settings, config, name="twin")
+    return ModelDrafter(InStep(int8_twin(lean_engine(target, "twin"))), settings, config, name="twin")
 
 
 def int8_twin(engine: LeanLlama) -> LeanLlama:
