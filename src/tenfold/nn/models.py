@@ -45,6 +45,7 @@ class LoadedModel:
 
     name: str
     path: str
+    dtype: Dtype
     engine: CausalLM
     tokenizer: PreTrainedTokenizerBase
     eos_ids: frozenset[int]
@@ -112,7 +113,7 @@ def load(name: str, *, dtype: Dtype = "auto", batch_size: int = 1, kernel: linea
         engine = LeanLlama(config, state, batch_size=batch_size, kernel=kernel)
     else:
         engine = TransformersLM(load_transformers(path, dtype))
-    return LoadedModel(name, path, engine, load_tokenizer(path), eos_ids(config))
+    return LoadedModel(name, path, dtype, engine, load_tokenizer(path), eos_ids(config))
 
 
 def chat_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> list[int]:

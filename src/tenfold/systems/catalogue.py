@@ -51,6 +51,9 @@ SYSTEMS = {
             {
                 "generate": "continue a prompt by speculative decoding",
                 "specbench": "measure speed and identity on Spec-Bench prompts against baselines",
+                "certify": "prove that speculation changes nothing, greedy and sampled",
+                "calibrate": "measure what passes of 1 to 16 tokens cost on this machine",
+                "explain": "show which draft length is fastest here, and why",
             },
         ),
         System("slotsum", "ground", "entity abstracts from facts and a template", "2402.18873"),

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from tenfold.core.errors import UserError
 from tenfold.core.seeds import derive
 from tenfold.nn.causal_lm import CausalLM
+from tenfold.nn.models import LoadedModel
 from tenfold.store import atomic, environment
 from tenfold.store.artifacts import cache_folder
 
@@ -37,6 +37,8 @@ class CostModel(BaseModel):
     """Cached lengths at which passes were timed, ascending."""
     pass_times: tuple[tuple[float, ...], ...]
     """Milliseconds of a pass of 1, 2, ... tokens, one row per length."""
+    contention: float = 0.0
+    """Share of the machine that other programs used meanwhile."""
 
     @property
     def most_tokens(self) -> int:
@@ -61,21 +63,24 @@ def interpolate(places: Sequence[int], values: Sequence[float], place: int) -> f
     return values[right - 1] + share * (values[right] - values[right - 1])
 
 
-def identity(model_path: str, engine: CausalLM) -> str:
+def identity(loaded: LoadedModel) -> str:
     """The words under which a cost model is valid."""
-    kernel = getattr(engine, "kernel", "transformers")
-    dtype = str(getattr(engine, "stored_dtype", "")).removeprefix("torch.")
-    threads = torch.get_num_threads()
-    return f"{model_path} {dtype} {kernel}, {threads} threads, {environment.processor()}, torch {torch.__version__}"
+    kernel = getattr(loaded.engine, "kernel", "transformers")
+    machine = f"{torch.get_num_threads()} threads, {environment.processor()}, torch {torch.__version__}"
+    return f"{loaded.path}, weights {loaded.dtype}, kernel {kernel}, {machine}"
 
 
-def load_or_calibrate(model_path: str, engine: CausalLM) -> CostModel:
-    """The kept cost model of this engine on this machine, measuring it first if there is none (a few seconds)."""
-    words = identity(model_path, engine)
+def load_or_calibrate(loaded: LoadedModel) -> CostModel:
+    """The kept cost model of this engine on this machine, measuring it first if there is none (some seconds).
+
+    What was measured while other programs used the machine is used, but not kept.
+    """
+    words = identity(loaded)
     path = kept_at(words)
     if path.exists():
         return CostModel.model_validate_json(path.read_text(encoding="utf-8"))
-    return keep(calibrate(engine, words))
+    measured = calibrate(loaded.engine, words)
+    return keep(measured) if measured.contention <= CONTENDED else measured
 
 
 def kept_at(words: str) -> Path:
@@ -96,23 +101,12 @@ def calibrate(
     lengths: Sequence[int] = LENGTHS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> CostModel:
-    """Times passes of 1 to 16 tokens at each length, interleaved, and takes the fastest of seven.
-
-    Leaves the engine's cache empty.
-
-    Raises:
-        UserError: other programs are using the machine, so that times would mean nothing.
-    """
+    """Times passes of 1 to 16 tokens at each length, interleaved, and takes the fastest of seven; empties the cache."""
     meter = environment.ContentionMeter()
     fitting = [length for length in lengths if length + MOST_TOKENS <= engine.max_positions] or [engine.max_positions // 2]
     rows = tuple(_row(engine, length, clock) for length in fitting)
     engine.reset()
-    share = meter.read()
-    if share is not None and share > CONTENDED:
-        raise UserError(
-            f"other programs used {share:.0%} of the machine during calibration; we accept {CONTENDED:.0%}, try again later"
-        )
-    return CostModel(identity=words, lengths=tuple(fitting), pass_times=rows)
+    return CostModel(identity=words, lengths=tuple(fitting), pass_times=rows, contention=meter.read() or 0.0)
 
 
 def _row(engine: CausalLM, length: int, clock: Callable[[], float]) -> tuple[float, ...]:

@@ -2,7 +2,8 @@
 
 For acceptance a_j at position j and pass times T, checking k tokens emits 1 + sum_{i<=k} prod_{j<=i} a_j tokens in
 T(k + 1) milliseconds (survey, section 5; the drafts here cost next to nothing). The controller learns a_j per source of
-drafts and keeps an account against plain decoding: it is never slower by more than the debt that we allow.
+drafts and keeps an account against plain decoding: it is never slower by more than the debt that we allow. It reckons
+with the cost model, never with a clock, so that the same prompt and seed give the same rounds.
 """
 
 # k drafted tokens; a_j acceptance at position j
@@ -11,10 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from operator import mul
-from typing import Protocol
+from typing import Annotated, Literal, Protocol
+
+from pydantic import Field
 
 from tenfold.nn.drafting import NOTHING, Draft
-from tenfold.systems.specdec.cost_model import CostModel
+from tenfold.nn.models import LoadedModel
+from tenfold.systems.specdec.cost_model import CostModel, load_or_calibrate
 from tenfold.systems.specdec.rounds import Round
 
 DISCOUNT = 0.98
@@ -25,14 +29,18 @@ ALLOWED_DEBT = 0.02
 """Share of plain decoding's time that speculation may be behind before it is switched off."""
 FREE_DEBT_PASSES = 2.0
 """Debt in plain passes that is always allowed: without it the first rejected draft would end everything."""
+AUTO: Literal["auto"] = "auto"
+NumDraft = Literal["auto"] | Annotated[int, Field(ge=1)]
 FIRST_PAUSE, LONGEST_PAUSE = 8, 64
 
 
 class DraftLength(Protocol):
     """Decides per round how much to draft and how much of the draft to check."""
 
-    most: int
-    """Never more than this many tokens."""
+    @property
+    def most(self) -> int:
+        """Never more than this many tokens."""
+        ...
 
     def trim(self, draft: Draft, length: int) -> Draft:
         """What of a draft to check, `length` tokens being cached."""
@@ -111,13 +119,18 @@ class Controller:
     def _account(self, step: Round, length: int) -> None:
         """Books the round against plain decoding; a debt beyond what is allowed pauses drafting, longer each time."""
         plain_ms = step.num_emitted * self.costs.pass_ms(1, length)
-        checked_ms = self.costs.pass_ms(step.num_drafted + 1, length) + step.draft_ms
+        checked_ms = self.costs.pass_ms(step.num_drafted + 1, length)
         self.plain_ms += plain_ms
         self.debt_ms = max(self.debt_ms + checked_ms - plain_ms, -FREE_DEBT_PASSES * self.costs.pass_ms(1, length))
         allowed = ALLOWED_DEBT * self.plain_ms + FREE_DEBT_PASSES * self.costs.pass_ms(1, length)
         if self.debt_ms > allowed and self.paused_rounds == 0:
             self.pause = min(max(2 * self.pause, FIRST_PAUSE), LONGEST_PAUSE)
             self.paused_rounds = self.pause
+
+
+def draft_length_for(num_draft: NumDraft, loaded: LoadedModel) -> DraftLength:
+    """A fixed length for a number; for `auto` a controller over the costs of this engine on this machine."""
+    return FixedLength(num_draft) if num_draft != AUTO else Controller(load_or_calibrate(loaded))
 
 
 def first_tokens(draft: Draft, num_tokens: int) -> Draft:

@@ -3,22 +3,27 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, field_validator
 from transformers import PreTrainedTokenizerBase
 
+from tenfold.core.config import split_commas
 from tenfold.core.errors import MissingArtifactError, UserError
 from tenfold.core.records import Metrics
 from tenfold.nn import models
+from tenfold.nn.generation import Generation
 from tenfold.nn.generation import generate as generate_plainly
 from tenfold.nn.models import Dtype, LoadedModel
 from tenfold.nn.sampling import GenerationSettings
 from tenfold.nn.stopping import Stopper
 from tenfold.store.runs import Run
-from tenfold.systems.specdec.drafters import DRAFTERS
+from tenfold.systems.specdec.draft_length import AUTO, NumDraft, draft_length_for
+from tenfold.systems.specdec.drafters import making
 from tenfold.systems.specdec.rounds import acceptance_by_position, draft_precision, mean_accepted_tokens
-from tenfold.systems.specdec.speculate import speculate
+from tenfold.systems.specdec.speculate import Silent, speculate
+from tenfold.systems.specdec.verifiers import VERIFIERS
+from tenfold.systems.specdec.verifiers.coupled import Coupled
 
 STDIN = "-"
 
@@ -36,17 +41,28 @@ class GenerateConfig(GenerationSettings):
     """Model: smollm2, a folder, a .gguf file or a hub id."""
     drafter: str = "ngram"
     """Who guesses."""
-    num_draft: int = Field(default=5, ge=1)
-    """Most drafted tokens per pass."""
+    drafter_options: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = ()
+    """Options of the drafter, as key=value."""
+    verifier: str = "auto"
+    """What of a draft is kept: auto (greedy, or block when sampling) or one by name."""
+    allow_lossy: bool = False
+    """Consent to a verifier that changes the text's law."""
+    num_draft: NumDraft = AUTO
+    """Most drafted tokens per pass, or auto: the number that this machine's pass times make fastest."""
     dtype: Dtype = "auto"
     """Weights: auto (as stored), bf16 or fp32."""
     check: Literal["none", "plain"] = "none"
     """plain: decode once more without speculation and compare, token for token."""
 
+    @field_validator("verifier")
+    @classmethod
+    def _known_verifier(cls, name: str) -> str:
+        return name if name == "auto" else VERIFIERS.check(name)
+
     @field_validator("drafter")
     @classmethod
     def _known_drafter(cls, name: str) -> str:
-        return DRAFTERS.check(name)
+        return making.check(name)
 
 
 def generate(config: GenerateConfig, run: Run) -> Metrics:
@@ -61,9 +77,18 @@ def generate(config: GenerateConfig, run: Run) -> Metrics:
         tokenizer=loaded.tokenizer,
     )
     stream = TextStream(loaded.tokenizer, run)
-    drafter = DRAFTERS.load(config.drafter)()
+    drafter = making.make(config.drafter, config.drafter_options, loaded, config)
+    verifier = None if config.verifier == "auto" else VERIFIERS.load(config.verifier)()
     result = speculate(
-        loaded.engine, prompt, config, stopper, drafter=drafter, num_draft=config.num_draft, on_tokens=stream.put
+        loaded.engine,
+        prompt,
+        config,
+        stopper,
+        drafter=drafter,
+        num_draft=draft_length_for(config.num_draft, loaded),
+        verifier=verifier,
+        allow_lossy=config.allow_lossy,
+        on_tokens=stream.put,
     )
     stream.end()
     metrics: Metrics = {
@@ -79,9 +104,12 @@ def generate(config: GenerateConfig, run: Run) -> Metrics:
         "acceptance_by_position": acceptance_by_position(result.rounds),
         "draft_precision": draft_precision(result.rounds),
         "exactness": loaded.engine.exactness,
+        "verifier": result.verifier,
+        "lossless": result.lossless,
+        "dropped_drafts": list(result.dropped_drafts),
     }
     if config.check == "plain":
-        plain = generate_plainly(loaded.engine, prompt, config, stopper)
+        plain = _plainly(loaded, prompt, config, stopper)
         metrics["identical"] = list(plain.tokens) == list(result.tokens)
     run.add("text", {"prompt": text, "tokens": list(result.tokens), "sources": result.sources, **metrics})
     return metrics
@@ -96,6 +124,15 @@ def summary(metrics: Metrics) -> str:
     if "identical" in metrics:
         lines.append("identical to plain decoding" if metrics["identical"] else "NOT identical to plain decoding")
     return "\n".join(lines)
+
+
+def _plainly(loaded: LoadedModel, prompt: Sequence[int], config: GenerateConfig, stopper: Stopper) -> Generation:
+    """What must come out: plain greedy decoding, or, when sampling, plain decoding under the same noise per position."""
+    if not config.do_sample:
+        return generate_plainly(loaded.engine, prompt, config, stopper)
+    if config.verifier != Coupled.name:
+        raise UserError("sampled texts can be compared only under --verifier coupled; choose it or leave out --check")
+    return speculate(loaded.engine, prompt, config, stopper, drafter=Silent(), num_draft=1, verifier=Coupled())
 
 
 class TextStream:
@@ -139,6 +176,8 @@ def _prompt_ids(loaded: LoadedModel, text: str, *, chat: bool) -> list[int]:
         return models.chat_ids(loaded.tokenizer, [{"role": "user", "content": text}])
     ids = models.text_ids(loaded.tokenizer, text)
     bos = loaded.tokenizer.bos_token_id
-    if not ids and not isinstance(bos, int):
+    if ids:
+        return ids
+    if not isinstance(bos, int):
         raise UserError("the prompt is empty and the model has no BOS token; give at least one character")
-    return ids or [bos]
+    return [bos]

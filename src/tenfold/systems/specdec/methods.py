@@ -20,6 +20,7 @@ from tenfold.nn.generation import generate
 from tenfold.nn.models import Dtype, LoadedModel, load_transformers
 from tenfold.nn.sampling import GenerationSettings
 from tenfold.nn.stopping import Stopper
+from tenfold.systems.specdec.draft_length import DraftLength
 from tenfold.systems.specdec.rounds import Round, Speculation
 from tenfold.systems.specdec.speculate import speculate
 
@@ -51,12 +52,12 @@ class Speculative:
 
     model: LoadedModel
     drafter: Drafter
-    num_draft: int
+    draft_length: DraftLength
 
     def __call__(self, prompt: Sequence[int], max_new_tokens: int) -> Answer:
         stopper = Stopper(max_new_tokens=max_new_tokens, eos_ids=self.model.eos_ids)
         result: Speculation = speculate(
-            self.model.engine, prompt, GenerationSettings(), stopper, drafter=self.drafter, num_draft=self.num_draft
+            self.model.engine, prompt, GenerationSettings(), stopper, drafter=self.drafter, num_draft=self.draft_length
         )
         return Answer(result.tokens, result.prefill_ms / 1000, result.total_ms / 1000, result.rounds, result.sources)
 

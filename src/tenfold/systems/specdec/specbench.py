@@ -17,12 +17,14 @@ from tenfold.core.errors import UserError
 from tenfold.core.records import Metrics
 from tenfold.nn import models
 from tenfold.nn.models import Dtype, LoadedModel
+from tenfold.nn.sampling import GenerationSettings
 from tenfold.store.environment import ContentionMeter
 from tenfold.store.progress import track
 from tenfold.store.runs import Run
 from tenfold.systems.specdec import comparison
 from tenfold.systems.specdec.data import Question, load_questions
-from tenfold.systems.specdec.drafters import DRAFTERS
+from tenfold.systems.specdec.draft_length import AUTO, NumDraft, draft_length_for
+from tenfold.systems.specdec.drafters import making
 from tenfold.systems.specdec.methods import OURS, PLAIN, Answer, Method, Speculative, baseline, check_baselines
 from tenfold.systems.specdec.rounds import acceptance_by_position, mean_accepted_tokens
 
@@ -45,8 +47,10 @@ class SpecBenchConfig(Config):
     """What to compare with: greedy, transformers, transformers-pld, transformers-pld3; add -fp32 to run it in float32."""
     drafter: str = "ngram"
     """Who guesses."""
-    num_draft: int = Field(default=5, ge=1)
-    """Most drafted tokens per pass."""
+    drafter_options: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = ()
+    """Options of the drafter, as key=value."""
+    num_draft: NumDraft = AUTO
+    """Most drafted tokens per pass, or auto: the number that this machine's pass times make fastest."""
     dtype: Dtype = "auto"
     """Weights: auto (as stored), bf16 or fp32."""
     repeats: int = Field(default=1, ge=1)
@@ -60,7 +64,7 @@ class SpecBenchConfig(Config):
     @field_validator("drafter")
     @classmethod
     def _known_drafter(cls, name: str) -> str:
-        return DRAFTERS.check(name)
+        return making.check(name)
 
 
 def specbench(config: SpecBenchConfig, run: Run) -> Metrics:
@@ -105,7 +109,9 @@ class Bench:
     @staticmethod
     def load(config: SpecBenchConfig) -> "Bench":
         model = models.load(config.model, dtype=config.dtype)
-        ours = Speculative(model, DRAFTERS.load(config.drafter)(), config.num_draft)
+        greedy = GenerationSettings.model_validate({})
+        drafter = making.make(config.drafter, config.drafter_options, model, greedy)
+        ours = Speculative(model, drafter, draft_length_for(config.num_draft, model))
         names = dict.fromkeys((PLAIN, *config.baselines))
         return Bench(config, model, {OURS: ours} | {name: baseline(name, model, config.dtype) for name in names})
 

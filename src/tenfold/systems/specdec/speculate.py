@@ -18,6 +18,7 @@ from tenfold.nn.drafting import NOTHING, ROOT, Draft, Drafter, StateScope
 from tenfold.nn.generation import OnTokens, ignore_tokens
 from tenfold.nn.sampling import GenerationSettings, Processors
 from tenfold.nn.stopping import Stopper, StopReason
+from tenfold.systems.specdec.draft_length import DraftLength, FixedLength
 from tenfold.systems.specdec.randomness import Randomness, SeededRandomness
 from tenfold.systems.specdec.rounds import Round, Speculation
 from tenfold.systems.specdec.verifiers.block import Block
@@ -32,7 +33,7 @@ def speculate(
     stopper: Stopper,
     *,
     drafter: Drafter,
-    num_draft: int,
+    num_draft: int | DraftLength,
     verifier: Verifier | None = None,
     allow_lossy: bool = False,
     randomness: Randomness | None = None,
@@ -42,6 +43,7 @@ def speculate(
     """Continues `prompt` as `nn.generation.generate` does, with at most `num_draft` drafted tokens a pass.
 
     Args:
+        num_draft: a fixed number, or who decides it per round (`draft_length.Controller`).
         verifier: by default `greedy`, or `block` when sampling; both take chains and trees.
         allow_lossy: consent to a verifier that does not keep the target's own law.
         randomness: by default the streams of the settings' seed.
@@ -51,14 +53,15 @@ def speculate(
         ValueError: the prompt is empty, prompt and output do not fit into the model's positions, num_draft < 1, or the
             verifier does not suit the settings.
     """
-    if num_draft < 1:
-        raise ValueError(f"num_draft is {num_draft}; give at least 1 (plain decoding is nn.generation.generate)")
+    draft_length = FixedLength(num_draft) if isinstance(num_draft, int) else num_draft
+    if draft_length.most < 1:
+        raise ValueError(f"num_draft is {draft_length.most}; give at least 1 (plain decoding is nn.generation.generate)")
     verifier = verifier or (Block() if settings.do_sample else Greedy())
     _check_verifier(verifier, settings, allow_lossy)
     if stopper.max_new_tokens == 0:
         return Speculation((), "length", verifier=verifier.name, lossless=verifier.lossless)
     judge = _Judge(verifier, randomness or SeededRandomness(settings.seed), law_of or Processors(settings).law)
-    return _Request(model, prompt, stopper, drafter, num_draft, judge, on_tokens).run()
+    return _Request(model, prompt, stopper, drafter, draft_length, judge, on_tokens).run()
 
 
 class Silent:
@@ -107,7 +110,7 @@ class _Request:
         prompt: Sequence[int],
         stopper: Stopper,
         drafter: Drafter,
-        num_draft: int,
+        draft_length: DraftLength,
         judge: _Judge,
         on_tokens: OnTokens,
     ) -> None:
@@ -115,7 +118,7 @@ class _Request:
         check_room(model, len(prompt) + stopper.max_new_tokens - 1)
         drafter.reset()
         self.model, self.drafter, self.judge = model, drafter, judge
-        self.stopper, self.on_tokens, self.num_draft = stopper, on_tokens, num_draft
+        self.stopper, self.on_tokens, self.draft_length = stopper, on_tokens, draft_length
         self.context, self.prompt_length = list(prompt), len(prompt)
         self.rounds: list[Round] = []
         self.dropped_drafts: list[str] = []
@@ -154,11 +157,12 @@ class _Request:
         self._teach(emitted, logits_KV, draft)
         num_accepted = min(len(verdict.accepted), len(emitted))
         self.rounds.append(Round(draft.source, len(draft.tokens), num_accepted, len(emitted), draft_ms, verify_ms))
+        self.draft_length.observe(self.rounds[-1], self.model.lengths[0])
         return reason
 
     def _draft(self) -> Draft:
         """Never drafts past the token limit: the target's own next token needs a place too."""
-        room = min(self.num_draft, self.stopper.max_new_tokens - len(self.output) - 1)
+        room = min(self.draft_length.most, self.stopper.max_new_tokens - len(self.output) - 1)
         if room <= 0:
             return NOTHING
         try:
@@ -167,7 +171,7 @@ class _Request:
         except Exception as error:  # whatever a drafter raises, the text goes on without it
             flaw, draft = f"{type(error).__name__}: {error}", NOTHING
         if flaw is None:
-            return draft
+            return self.draft_length.trim(draft, self.model.lengths[0])
         self.dropped_drafts.append(flaw)
         return NOTHING
 
