@@ -9,7 +9,9 @@ passes, which makes speculative decoding equal to plain decoding to the last bit
 """
 
 # B rows of the batch, K tokens a row, N = B*K rows of a product, D model width, H heads (queries, then keys, then
-# values), Q = K * query heads per key-value head, F half the head width, S slots, V vocabulary
+# values), Q = K * query heads per key-value head, F half the head width, S slots, V vocabulary,
+# T tokens of a prompt
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,6 +65,22 @@ class LeanLlama:
         self.max_positions: int = config.max_position_embeddings
         self.batch_size = batch_size
         self.cache = self._new_cache(batch_size)
+        self.seeks_exactness = True
+        self.hidden_rows: Sequence[Tensor] = ()
+        """Per row of the batch: the final hidden rows [K, D] of the last prefill or forward, which the head reads."""
+
+    def with_weights(self, weights: lean_weights.Weights, *, kernel: linear.Kernel | None = None) -> "LeanLlama":
+        """A one-row drafter over other weights of the same family (fewer layers, another kernel), with its own cache.
+
+        Its passes are not padded to exact widths: a drafter's bits need not agree, only its target's.
+        """
+        other = copy.copy(self)
+        for derived in ("exact_widths", "_widest"):
+            other.__dict__.pop(derived, None)
+        other.weights, other.kernel = weights, kernel or self.kernel
+        other.batch_size, other.seeks_exactness, other.hidden_rows = 1, False, ()
+        other.cache = other._new_cache(1)
+        return other
 
     @property
     def lengths(self) -> Sequence[int]:
@@ -70,7 +88,7 @@ class LeanLlama:
 
     @property
     def exactness(self) -> Exactness:
-        return "bit" if widths.fit(self.exact_widths, 1, self.batch_size) else "token"
+        return "bit" if self.seeks_exactness and widths.fit(self.exact_widths, 1, self.batch_size) else "token"
 
     def reset(self) -> None:
         self.cache.reset()
@@ -86,14 +104,16 @@ class LeanLlama:
             raise ValueError("a prompt is empty; give at least one token, for example the model's BOS token")
         longest = max(map(len, prompts))
         check_room(self, longest)
-        self.cache.reserve(max(self.cache.lengths) + longest + max(self.exact_widths))
-        return torch.stack([self._prefill_row(row, prompt) for row, prompt in enumerate(prompts)])
+        self.cache.reserve(max(self.cache.lengths) + longest + self._widest)
+        self.hidden_rows = [self._prefill_row(row, prompt) for row, prompt in enumerate(prompts)]
+        return torch.stack([self._last_logits(hidden_TD) for hidden_TD in self.hidden_rows])
 
     @torch.inference_mode()
     def forward(self, ids_BK: Tensor, *, depths_K: Tensor | None = None, ancestors_KK: Tensor | None = None) -> Tensor:
         num_new = ids_BK.shape[1]
         check_room(self, num_new)
         hidden_BKD = self._hidden(self.cache, ids_BK, depths_K, ancestors_KK)
+        self.hidden_rows = hidden_BKD[:, :num_new].unbind(0)
         return self.weights.head(hidden_BKD.flatten(0, 1)).unflatten(0, hidden_BKD.shape[:2])[:, :num_new]
 
     def rollback(self, counts: Sequence[int]) -> None:
@@ -105,23 +125,35 @@ class LeanLlama:
 
     @cached_property
     def exact_widths(self) -> frozenset[int]:
-        """Numbers of rows per pass that give the same bits on this machine; tried once, on the first layer and the head."""
+        """Numbers of rows per pass that give the same bits on this machine; tried once, on the first layer and the head.
+
+        Where exactness is not sought, every width that is worth running.
+        """
+        if not self.seeks_exactness:
+            return frozenset({*DECODE_WIDTHS, *PREFILL_WIDTHS})
         return self._probe_head(self._probe_layer())
+
+    @cached_property
+    def _widest(self) -> int:
+        """Rows of a prefill pass: the most that are exact, or the most tried where no two widths agree."""
+        return max(self.exact_widths, default=max(PREFILL_WIDTHS))
 
     def padded_width(self, num_tokens: int) -> int:
         """The number of tokens a row that a pass for `num_tokens` is padded to."""
         return widths.fit(self.exact_widths, num_tokens, self.batch_size) or num_tokens
 
     def _prefill_row(self, row: int, prompt: Sequence[int]) -> Tensor:
+        """Appends a prompt to one row; returns its final hidden rows [T, D]."""
         cache = self.cache.row(row)
-        step = max(self.exact_widths)
-        last_D = None
-        for start in range(0, len(prompt), step):
-            piece = prompt[start : start + step]
-            last_D = self._hidden(cache, torch.tensor([piece], device=self.device))[0, len(piece) - 1]
+        step = self._widest
+        pieces = [prompt[start : start + step] for start in range(0, len(prompt), step)]
+        hidden = [self._hidden(cache, torch.tensor([piece], device=self.device))[0, : len(piece)] for piece in pieces]
         self.cache.lengths[row] = cache.lengths[0]
-        assert last_D is not None
-        return self.weights.head(last_D.repeat(widths.fit(self.exact_widths, 1) or 1, 1))[0]
+        return torch.cat(hidden)
+
+    def _last_logits(self, hidden_TD: Tensor) -> Tensor:
+        """The logits [V] after the last of the rows, computed at the width that decoding uses."""
+        return self.weights.head(hidden_TD[-1].repeat(widths.fit(self.exact_widths, 1) or 1, 1))[0]
 
     def _hidden(
         self, cache: KVCache, ids_BK: Tensor, depths_K: Tensor | None = None, ancestors_KK: Tensor | None = None
@@ -199,7 +231,9 @@ class LeanLlama:
         agreed = frozenset({*DECODE_WIDTHS, *PREFILL_WIDTHS})
         for prefix in (0, 5, 200):
             if prefix + max(agreed) <= self.max_positions:
-                agreed &= widths.exact_class(lambda prefix=prefix: self._first_layer(prefix), self._probe_rows(seed=0), agreed)
+                agreed &= widths.exact_class(
+                    lambda prefix=prefix: self._first_layer(prefix), self._probe_rows(seed=0), agreed
+                )
         return agreed
 
     @torch.inference_mode()
@@ -224,7 +258,7 @@ class LeanLlama:
         return torch.randn(max(PREFILL_WIDTHS), self.weights.embedding_VD.shape[1], generator=generator).to(self.device)
 
     def _random_cache(self, num_tokens: int) -> KVCache:
-        shape, cache = self.weights.shape, self._new_cache(1, num_layers=1)
+        cache = self._new_cache(1, num_layers=1)
         cache.reserve(num_tokens)
         cache.buffer.copy_(torch.randn(cache.buffer.shape, generator=torch.Generator().manual_seed(2)))
         cache.lengths = [num_tokens]
