@@ -30,7 +30,6 @@ TINY = {
     "initializer_range": 0.15,
     "bos_token_id": 1,
     "eos_token_id": 2,
-    "pad_token_id": 0,
 }
 
 NewTinyModel = Callable[..., PreTrainedModel]

@@ -7,6 +7,7 @@ record of both checksums; the conversion is atomic and safe against two processe
 import contextlib
 import io
 import json
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,19 +15,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging
 
-from tenfold.core.errors import MissingArtifactError, UnknownNameError
+from tenfold.core.errors import MissingArtifactError, UnknownNameError, UserError
 from tenfold.nn import lean_weights, linear
 from tenfold.nn.causal_lm import CausalLM
 from tenfold.nn.lean_llama import LeanLlama
@@ -109,11 +112,12 @@ def load(name: str, *, dtype: Dtype = "auto", batch_size: int = 1, kernel: linea
     with _clear_errors(name), quiet():
         config = AutoConfig.from_pretrained(path)
     if lean_weights.supports(config) and Path(path).is_dir():
-        state = _cast(_read_state(Path(path)), dtype)
-        engine = LeanLlama(config, state, batch_size=batch_size, kernel=kernel)
+        with _clear_errors(name):
+            state = _cast(_read_state(Path(path)), dtype)
+            engine = LeanLlama(config, state, batch_size=batch_size, kernel=kernel)
     else:
         engine = TransformersLM(load_transformers(path, dtype))
-    return LoadedModel(name, path, dtype, engine, load_tokenizer(path), eos_ids(config))
+    return LoadedModel(name, path, dtype, engine, load_tokenizer(path), eos_ids(path, config))
 
 
 def chat_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> list[int]:
@@ -135,9 +139,13 @@ def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return list(ids)
 
 
-def eos_ids(config: PretrainedConfig) -> frozenset[int]:
-    """The token ids that end a text, as the config names them."""
-    eos = config.eos_token_id
+def eos_ids(path: str, config: PretrainedConfig) -> frozenset[int]:
+    """The token ids that end a text: those of the generation settings beside the model, else the config's."""
+    try:
+        eos = GenerationConfig.from_pretrained(path).eos_token_id
+    except OSError:  # no generation settings there
+        eos = None
+    eos = config.eos_token_id if eos is None else eos
     return frozenset(eos if isinstance(eos, list) else [] if eos is None else [eos])
 
 
@@ -157,7 +165,7 @@ def quiet() -> Iterator[None]:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    with quiet():
+    with _clear_errors(str(gguf)), quiet():
         source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
         model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(**source)
@@ -203,7 +211,9 @@ def _clear_errors(name: str) -> Iterator[None]:
     """Turns the hub's and Transformers' loading errors into one line that says what to do."""
     try:
         yield
-    except (OSError, ValueError, json.JSONDecodeError) as error:
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, SafetensorError, struct.error) as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         accepted = f"a folder with config.json, a .gguf file, a hub id you can reach, or {', '.join(WHEEL_MODELS)}"
         raise MissingArtifactError(f"cannot load model {name!r} ({cause[:160]}); accepted are {accepted}") from None

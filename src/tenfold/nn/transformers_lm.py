@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from tenfold.core.errors import UserError
 from tenfold.nn.causal_lm import Exactness, check_room
 from tenfold.nn.masks import pass_mask
 
@@ -25,14 +26,9 @@ class TransformersLM:
     exactness: Exactness = "token"
 
     def __init__(self, model: PreTrainedModel) -> None:
-        kinds = set(getattr(model.config, "layer_types", None) or [FULL_ATTENTION])
-        if (
-            kinds != {FULL_ATTENTION}
-            or getattr(model, "_is_stateful", False)
-            or getattr(model.config, "sliding_window", None)
-        ):
-            raise ValueError(
-                f"{model.config.model_type} keeps a state that cannot be rolled back ({', '.join(sorted(kinds))}); "
+        if forgetting := _forgetting_layers(model):
+            raise UserError(
+                f"{model.config.model_type} keeps a state that cannot be rolled back ({', '.join(forgetting)}); "
                 "use a model with full attention in every layer"
             )
         self.model = model.eval()
@@ -49,6 +45,8 @@ class TransformersLM:
 
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        if len(prompts) != 1:
+            raise ValueError(f"got {len(prompts)} prompts, but this engine has 1 row; give one prompt")
         if not all(prompts):
             raise ValueError("a prompt is empty; give at least one token, for example the model's BOS token")
         check_room(self, len(prompts[0]))
@@ -81,6 +79,17 @@ class TransformersLM:
 
     @torch.inference_mode()
     def keep(self, row: int, start: int, slots: Sequence[int]) -> None:
-        chosen = torch.tensor([*range(start), *slots], device=self.model.device)
+        chosen = torch.tensor([*range(start), *slots], dtype=torch.long, device=self.model.device)
         for layer in self.cache.layers:
             layer.keys, layer.values = layer.keys.index_select(2, chosen), layer.values.index_select(2, chosen)
+
+
+def _forgetting_layers(model: PreTrainedModel) -> list[str]:
+    """The kinds of layers whose state cannot be cropped; none where every layer keeps all keys and values."""
+    kinds: set[str] = set(getattr(model.config, "layer_types", None) or [])
+    kinds.discard(FULL_ATTENTION)
+    if getattr(model.config, "sliding_window", None):
+        kinds.add("sliding_attention")
+    if getattr(model, "_is_stateful", False):
+        kinds.add("recurrent state")
+    return sorted(kinds)
