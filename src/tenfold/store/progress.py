@@ -1,6 +1,7 @@
 """Progress of long work, on stderr, so that stdout stays free for results."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -24,3 +25,12 @@ def track(items: Sequence[Item], label: str, *, done: int = 0) -> Iterator[Item]
         for item in items:
             yield item
             progress.advance(task)
+
+
+@contextmanager
+def counter(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar for work that counts by itself: call what this yields with the number of finished steps."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(label, total=total)
+        yield lambda done: progress.update(task, completed=done)

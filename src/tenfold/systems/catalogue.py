@@ -51,6 +51,8 @@ SYSTEMS = {
             {
                 "generate": "continue a prompt by speculative decoding",
                 "specbench": "measure speed and identity on Spec-Bench prompts against baselines",
+                "index": "build the suffix index of a corpus, for drafting across requests",
+                "train-head": "train a Medusa or EAGLE head on the model's own answers",
                 "certify": "prove that speculation changes nothing, greedy and sampled",
                 "calibrate": "measure what passes of 1 to 16 tokens cost on this machine",
                 "explain": "show which draft length is fastest here, and why",

@@ -1,11 +1,13 @@
 """What the command line and recipes can do with speculative decoding; wiring only."""
 
 from tenfold.core.records import Verb
-from tenfold.systems.specdec import certify, explain, generate, page, specbench
+from tenfold.systems.specdec import building, certify, explain, generate, page, specbench
 
 VERBS = {
     "generate": Verb(generate.GenerateConfig, generate.generate, generate.summary),
     "specbench": Verb(specbench.SpecBenchConfig, specbench.specbench, specbench.summary, page.build),
+    "index": Verb(building.IndexConfig, building.index, building.describe_index),
+    "train-head": Verb(building.TrainHeadVerbConfig, building.train, building.describe_head),
     "certify": Verb(certify.CertifyConfig, certify.certify, certify.summary),
     "calibrate": Verb(explain.CalibrateConfig, explain.calibrate, explain.describe_costs),
     "explain": Verb(explain.ExplainConfig, explain.explain, explain.describe_choice),

@@ -25,6 +25,9 @@ from tenfold.nn.sampling import GenerationSettings
 from tenfold.systems.specdec.drafters.in_step import InStep
 from tenfold.systems.specdec.drafters.model import ModelDraftConfig, ModelDrafter, lean_engine
 
+DEFAULT_SHARE = 5
+"""One layer in so many drafts by default."""
+
 HEAD_ROWS = 64
 """Rows a pass of the head when a whole text is scored."""
 
@@ -32,8 +35,8 @@ HEAD_ROWS = 64
 class EarlyExitConfig(ModelDraftConfig):
     """Which part of the target drafts."""
 
-    num_layers: int = Field(default=6, ge=1)
-    """Layers that draft: the first ones, or the best scored ones."""
+    num_layers: int | None = Field(default=None, ge=1)
+    """Layers that draft: the first ones, or the best scored ones; a fifth of the model's by default."""
     head_size: int = Field(default=0, ge=0)
     """Tokens the draft may contain, those with the lowest ids (the most frequent ones in BPE); 0 allows all."""
 
@@ -61,7 +64,7 @@ def early_exit_drafter(
     """The first layers of the target as its drafter."""
     config = config or EarlyExitConfig()
     engine = lean_engine(target, "early_exit")
-    view = with_head_size(with_layers(engine, range(config.num_layers)), config.head_size)
+    view = with_head_size(with_layers(engine, range(_num_layers(engine, config))), config.head_size)
     return ModelDrafter(InStep(view), settings, config, name="early_exit")
 
 
@@ -171,9 +174,13 @@ class _Search:
         return best
 
 
+def _num_layers(engine: LeanLlama, config: EarlyExitConfig) -> int:
+    return config.num_layers or max(1, engine.weights.shape.num_layers // DEFAULT_SHARE)
+
+
 def _chosen_layers(engine: LeanLlama, config: LayerSkipConfig) -> Sequence[int]:
     if config.layers:
         return config.layers
     if config.scores is not None:
-        return best_scored(config.scores, config.num_layers)
-    return evenly_spread(config.num_layers, engine.weights.shape.num_layers)
+        return best_scored(config.scores, _num_layers(engine, config))
+    return evenly_spread(_num_layers(engine, config), engine.weights.shape.num_layers)

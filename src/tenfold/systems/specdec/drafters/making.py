@@ -1,9 +1,11 @@
 """From a drafter's name and options to a drafter, for settings and the command line.
 
-Options are written `key=value`. Drafters that run a network are made for one target and one set of generation settings.
+Options are written `key=value`; `index=FILE` names a suffix index. Drafters that run a network are made
+for one target and one set of generation settings.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tenfold.core.config import parse, parse_override
@@ -13,6 +15,7 @@ from tenfold.nn.drafting import Drafter
 from tenfold.nn.models import LoadedModel
 from tenfold.nn.sampling import GenerationSettings
 from tenfold.systems.specdec.drafters import DRAFTERS, TARGET_DRAFTERS
+from tenfold.systems.specdec.index import load_index
 
 _HERE = "tenfold.systems.specdec.drafters"
 
@@ -47,13 +50,15 @@ def make(name: str, options: Sequence[str], loaded: LoadedModel, settings: Gener
     if check(name) in TARGET_DRAFTERS:
         config = parse(OPTIONS.load(name), table, where=f"drafter {name}")
         return TARGET_DRAFTERS.load(name)(loaded, settings, config)
+    if "index" in table:
+        table["index"] = load_index(Path(table["index"]), loaded.tokenizer)
     try:
         return DRAFTERS.load(name)(**table)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"drafter {name} does not take {dict(table)!r}: {error}") from None
+        raise ConfigError(f"drafter {name} does not take {list(table)}: {error}") from None
 
 
-def options_table(options: Sequence[str]) -> Mapping[str, Any]:
+def options_table(options: Sequence[str]) -> dict[str, Any]:
     """`key=value` words as a table.
 
     Raises:
