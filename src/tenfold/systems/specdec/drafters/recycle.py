@@ -92,6 +92,7 @@ class RecycleDrafter:
         for size in range(1, len(place) + 1):
             key = place[-size:]
             self.rows.pop(key, None)
-            self.rows[key] = [(token, TRUST[size] * confidence) for token, confidence in row]
+            # Tuples of numbers are nothing to the garbage collector, which would else pause to walk all rows.
+            self.rows[key] = tuple((token, TRUST[size] * confidence) for token, confidence in row)
         while len(self.rows) > self.max_rows:
             del self.rows[next(iter(self.rows))]
