@@ -33,7 +33,10 @@ class Draft:
     """float32 [n, V]: the law each token was drawn from; None if the draft was not drawn from a usable law."""
 
     @staticmethod
-    def chain(tokens: Sequence[int], source: str, *, confidence: Sequence[float] = (), law_nV: Tensor | None = None) -> "Draft":
+    def chain(
+        tokens: Sequence[int], source: str, *, confidence: Sequence[float] = (), law_nV: Tensor | None = None
+    ) -> "Draft":
+        """A draft in which each token follows the one before it."""
         return Draft(tokens, range(ROOT, len(tokens) - 1), source, confidence, law_nV)
 
     @property

@@ -26,8 +26,8 @@ from tenfold.nn.causal_lm import Exactness, check_room
 from tenfold.nn.kv_cache import BLOCK, KVCache, whole_blocks
 from tenfold.nn.masks import pass_mask
 
-DECODE_WIDTHS = range(1, 33)
-PREFILL_WIDTHS = (36, 48, 60, 64)
+WIDTHS = (*range(1, 17), 18, 20, 24, 30, 48, 60)
+"""Pass widths that are tried; the widest serves prefill."""
 
 
 @dataclass(frozen=True)
@@ -130,13 +130,13 @@ class LeanLlama:
         Where exactness is not sought, every width that is worth running.
         """
         if not self.seeks_exactness:
-            return frozenset({*DECODE_WIDTHS, *PREFILL_WIDTHS})
+            return frozenset(WIDTHS)
         return self._probe_head(self._probe_layer())
 
     @cached_property
     def _widest(self) -> int:
         """Rows of a prefill pass: the most that are exact, or the most tried where no two widths agree."""
-        return max(self.exact_widths, default=max(PREFILL_WIDTHS))
+        return max(self.exact_widths, default=max(WIDTHS))
 
     def padded_width(self, num_tokens: int) -> int:
         """The number of tokens a row that a pass for `num_tokens` is padded to."""
@@ -228,7 +228,7 @@ class LeanLlama:
     @torch.inference_mode()
     def _probe_layer(self) -> frozenset[int]:
         """The widths at which the first layer agrees, after an empty cache, a short one and one of two blocks."""
-        agreed = frozenset({*DECODE_WIDTHS, *PREFILL_WIDTHS})
+        agreed = frozenset(WIDTHS)
         for prefix in (0, 5, 200):
             if prefix + max(agreed) <= self.max_positions:
                 agreed &= widths.exact_class(
@@ -255,7 +255,7 @@ class LeanLlama:
     def _probe_rows(self, *, seed: int) -> Tensor:
         """As many rows as the widest pass has places."""
         generator = torch.Generator().manual_seed(seed)
-        return torch.randn(max(PREFILL_WIDTHS), self.weights.embedding_VD.shape[1], generator=generator).to(self.device)
+        return torch.randn(max(WIDTHS), self.weights.embedding_VD.shape[1], generator=generator).to(self.device)
 
     def _random_cache(self, num_tokens: int) -> KVCache:
         cache = self._new_cache(1, num_layers=1)

@@ -49,6 +49,15 @@ def commit() -> str | None:
         return None
 
 
+MOST_CONTENTION = 0.15
+"""Share of the machine that other programs may use before a timing is no longer valid."""
+
+
+def is_contended(share: float | None) -> bool:
+    """Whether timings taken while others used `share` of the machine are invalid; an unknown share is taken for fine."""
+    return share is not None and share > MOST_CONTENTION
+
+
 class ContentionMeter:
     """Measures the share of the machine that *other* processes used between construction and `read`.
 

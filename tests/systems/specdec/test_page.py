@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tenfold.core.records import ColouredText, Figure, Page, Table
-from tenfold.systems.specdec.page import METHODS, build
+from tenfold.systems.specdec.labels import METHODS
+from tenfold.systems.specdec.page import build
 
 SECONDS = {"tenfold": 1.0, "transformers": 4.0, "transformers-pld": 2.5, "greedy": 1.6}
 

@@ -23,7 +23,6 @@ from tenfold.store.artifacts import cache_folder
 LENGTHS = (128, 512, 1536)
 MOST_TOKENS = 16
 REPEATS = 7
-CONTENDED = 0.25
 
 
 class CostModel(BaseModel):
@@ -80,7 +79,7 @@ def load_or_calibrate(loaded: LoadedModel) -> CostModel:
     if path.exists():
         return CostModel.model_validate_json(path.read_text(encoding="utf-8"))
     measured = calibrate(loaded.engine, words)
-    return keep(measured) if measured.contention <= CONTENDED else measured
+    return measured if environment.is_contended(measured.contention) else keep(measured)
 
 
 def kept_at(words: str) -> Path:

@@ -8,6 +8,7 @@ from tenfold.core.errors import UserError
 from tenfold.core.records import Metrics
 from tenfold.nn import models
 from tenfold.nn.models import Dtype
+from tenfold.store import environment
 from tenfold.store.runs import Run
 from tenfold.systems.specdec import cost_model
 from tenfold.systems.specdec.cost_model import CostModel
@@ -41,8 +42,8 @@ def calibrate(config: CalibrateConfig, run: Run) -> Metrics:
     """
     loaded = models.load(config.model, dtype=config.dtype)
     measured = cost_model.calibrate(loaded.engine, cost_model.identity(loaded))
-    if measured.contention > cost_model.CONTENDED:
-        used, accepted = measured.contention, cost_model.CONTENDED
+    if environment.is_contended(measured.contention):
+        used, accepted = measured.contention, environment.MOST_CONTENTION
         raise UserError(f"other programs used {used:.0%} of the machine; calibration accepts {accepted:.0%}, try later")
     cost_model.keep(measured)
     return measured.model_dump(mode="json") | {"kept_at": str(cost_model.kept_at(measured.identity))}

@@ -18,7 +18,7 @@ from tenfold.core.records import Metrics
 from tenfold.nn import models
 from tenfold.nn.models import Dtype, LoadedModel
 from tenfold.nn.sampling import GenerationSettings
-from tenfold.store.environment import ContentionMeter
+from tenfold.store.environment import ContentionMeter, is_contended
 from tenfold.store.progress import track
 from tenfold.store.runs import Run
 from tenfold.systems.specdec import comparison
@@ -29,7 +29,6 @@ from tenfold.systems.specdec.methods import OURS, PLAIN, Answer, Method, Specula
 from tenfold.systems.specdec.rounds import acceptance_by_position, mean_accepted_tokens
 
 WARM_UP_TOKENS = 8
-CONTENDED = 0.15
 
 
 class SpecBenchConfig(Config):
@@ -257,7 +256,7 @@ def summary(metrics: Metrics) -> str:
 
 def _contention_warning(metrics: Metrics) -> list[str]:
     share = metrics["contention"]
-    if share is None or share <= CONTENDED:
+    if not is_contended(share):
         return []
     return [
         f"other programs used {share:.0%} of the machine meanwhile: these times are not valid, run again on a quiet machine"
