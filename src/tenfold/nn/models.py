@@ -85,9 +85,14 @@ def converted(gguf: Path, name: str) -> Path:
 
 
 def conversion_folder(gguf: Path, name: str) -> Path:
-    """Where the conversion of this very file is kept, whether or not it has been made."""
+    """Where the conversion of this very file is kept, whether or not it has been made.
+
+    A file from a wheel is known by the wheel's version, so that a new virtual environment finds the old conversion;
+    any other by its size and time.
+    """
     stat = gguf.stat()
-    return cache_folder() / "models" / f"{name}-{stat.st_size}-{int(stat.st_mtime)}"
+    edition = WHEEL_MODELS[name].version if name in WHEEL_MODELS else str(int(stat.st_mtime))
+    return cache_folder() / "models" / f"{name}-{edition}-{stat.st_size}"
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:

