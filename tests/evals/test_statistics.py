@@ -43,3 +43,8 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
 def test_ratios_and_strata_must_match():
     with pytest.raises(ValueError, match="one stratum per ratio"):
         geometric_mean_ratio([1.0, 2.0], ["a"])
+
+
+def test_tasks_of_a_single_prompt_are_resampled_together():
+    low, high = geometric_mean_ratio([1.0, 4.0], ["a", "b"]).interval
+    assert (low, high) == pytest.approx((1.0, 4.0))

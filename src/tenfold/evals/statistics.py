@@ -5,6 +5,7 @@ interval comes from resampling prompts within their strata (tasks), so that no t
 """
 
 # P prompts, R resamples
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NUM_RESAMPLES = 10_000
+SINGLES = "tasks of one prompt"
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,19 @@ def geometric_mean_ratio(ratios: Sequence[float], strata: Sequence[str], *, seed
 
     Args:
         ratios: one positive ratio per prompt.
-        strata: the task of each prompt; prompts are resampled within their task.
+        strata: the task of each prompt; prompts are resampled within their task. Tasks with a single prompt cannot be
+            resampled alone and are put together.
         seed: of the resampling.
     """
     if len(ratios) != len(strata):
         raise ValueError(f"got {len(ratios)} ratios but {len(strata)} strata; give one stratum per ratio")
     value = geometric_mean(ratios)
-    logs_P, tasks_P = np.log(np.asarray(ratios)), np.asarray(strata)
+    sizes = Counter(strata)
+    tasks = [task if sizes[task] > 1 else SINGLES for task in strata]
+    logs_P, tasks_P = np.log(np.asarray(ratios)), np.asarray(tasks)
     generator = np.random.default_rng(seed)
     sums_R = sum(
-        (_resampled_sums(logs_P[tasks_P == task], generator) for task in sorted(set(strata))), np.zeros(NUM_RESAMPLES)
+        (_resampled_sums(logs_P[tasks_P == task], generator) for task in sorted(set(tasks))), np.zeros(NUM_RESAMPLES)
     )
     low, high = np.exp(np.percentile(sums_R / len(ratios), [2.5, 97.5]))
     return Estimate(value, float(low), float(high))
