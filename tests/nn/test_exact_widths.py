@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tenfold.nn import linear, widths
 from tenfold.nn.kv_cache import BLOCK
-from tenfold.nn.lean_llama import LeanLlama
+from tenfold.nn.lean_llama import FIXED_WIDTH, LeanLlama
 
 NUM_TOKENS = 2 * BLOCK + 40
 THREE_QUERIES_A_HEAD = {
@@ -137,3 +137,16 @@ def test_exact_class_notices_a_single_bad_place(bad_place):
 def test_fit_is_the_narrowest_exact_pass(exact, needed, batch_size):
     good = [k for k in range(needed, 65) if k in exact and k * batch_size in exact]
     assert widths.fit(exact, needed, batch_size) == (min(good) if good else None)
+
+
+def test_products_of_16_bits_get_one_fixed_width(new_tiny_model, tokens):
+    model = new_tiny_model(**THREE_QUERIES_A_HEAD).bfloat16()
+    coarse = LeanLlama(model.config, model.state_dict(), kernel="native")
+    assert coarse.exact_widths == {FIXED_WIDTH}
+    assert coarse.exactness == "bit"
+    some = tokens[:90]
+    assert torch.equal(fed(coarse, some, [1] * 90), fed(coarse, some, cut(90, [5, 13, 2, 30])))
+
+
+def test_a_chain_wider_than_any_exact_width_is_split(engine, tokens, one_by_one):
+    assert torch.equal(fed(engine, tokens, [100, NUM_TOKENS - 100]), one_by_one)

@@ -78,3 +78,12 @@ def test_a_text_may_fill_the_model_to_the_last_position(engine):
 def test_an_empty_prompt_is_refused(engine):
     with pytest.raises(ValueError, match="prompt is empty"):
         continued(engine, [])
+
+
+def test_a_model_of_several_rows_is_refused(new_tiny_model):
+    model = new_tiny_model()
+    two_rows = LeanLlama(model.config, model.state_dict(), batch_size=2)
+    with pytest.raises(ValueError, match="2 rows"):
+        generate(two_rows, [1, 2], GenerationSettings(), Stopper(max_new_tokens=2))
+    with pytest.raises(ValueError, match="one prompt per row"):
+        two_rows.prefill([[1, 2]])

@@ -4,22 +4,19 @@ Answers --help without importing torch: systems and verbs are rows of strings (`
 Exit codes: 0 done, 2 the user's mistake (one line on stderr), 1 our own failure, 130 interrupted.
 """
 
-import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
 from tenfold import __version__
+from tenfold.apps.terminal import RUNS, Json, Runs, print_json
 from tenfold.core.errors import TenfoldError, UserError
 from tenfold.systems import catalogue
 
-Json = Annotated[bool, Parameter(negative="", help="Print one JSON object as the last line of stdout, and nothing else.")]
-Runs = Annotated[Path, Parameter(help="Folder of the run directories.")]
-RUNS = Path("runs")
 PASS_ON = Parameter(allow_leading_hyphen=True)
 
 app = App(
@@ -145,11 +142,6 @@ def system_command(name: str) -> None:
 
 for _name in catalogue.SYSTEMS:
     system_command(_name)
-
-
-def print_json(value: Any) -> None:
-    """One JSON object on one line of stdout."""
-    print(json.dumps(value, ensure_ascii=False))
 
 
 def main(words: Sequence[str] | None = None) -> None:

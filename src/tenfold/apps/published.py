@@ -14,6 +14,7 @@ from tenfold.apps import wiring
 from tenfold.core.config import read_toml
 from tenfold.core.errors import MissingArtifactError, UserError
 from tenfold.store import atomic, runs
+from tenfold.store.artifacts import data_name
 
 RESULTS = Path("results")
 PLACE = re.compile(r"(<!-- results:(?P<name>[\w-]+) -->\n).*?(<!-- /results -->)", re.DOTALL)
@@ -32,13 +33,22 @@ def publish(folder: Path, name: str, *, results: Path = RESULTS) -> Path:
         "name": name,
         "verb": folder.parent.name.replace("-", ".", 1),
         "date": folder.name[:8],
-        "config": read_toml(folder / "config.toml"),
+        "config": portable(read_toml(folder / "config.toml")),
         "environment": runs.read_environment(folder),
-        "metrics": metrics,
+        "metrics": portable(metrics),
     }
     target = results / f"{name}.json"
     atomic.write_json(target, record)
     return target
+
+
+def portable(value: Any) -> Any:
+    """The same JSON value without this machine's folders: an absolute path becomes its data set's name, or its last part."""
+    if isinstance(value, dict):
+        return {key: portable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [portable(item) for item in value]
+    return data_name(Path(value)) if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def refresh(pages: Sequence[Path], *, results: Path = RESULTS) -> list[Path]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from tenfold.apps.cli import RUNS, Json, Runs, print_json
+from tenfold.apps.terminal import RUNS, Json, Runs, print_json
 from tenfold.core.config import parse
 from tenfold.core.errors import UserError
 from tenfold.core.records import Metrics, Verb

@@ -4,7 +4,8 @@ A `CausalLM` holds `batch_size` rows, each with its own number of cached tokens 
 advance by different amounts. A token's logits do not depend on which pass computed them; how far that promise
 reaches is stated in `exactness`:
 
-    bit     equal to the last bit, whatever the split into passes (pass widths are padded to ones proven equal)
+    bit     equal to the last bit, whatever the split into passes (widths are padded to ones proven equal); for tokens that
+            follow one another, not for trees
     token   equal up to floating-point rounding; near ties may fall either way
 """
 
@@ -59,6 +60,12 @@ class CausalLM(Protocol):
     def keep(self, row: int, start: int, slots: Sequence[int]) -> None:
         """In `row`, keeps of the slots from `start` on only those given (ascending), moved together."""
         ...
+
+
+def check_one_row(model: CausalLM) -> None:
+    """Raises UserError if the model was made for several rows."""
+    if model.batch_size != 1:
+        raise UserError(f"one text at a time is decoded here, but the model has {model.batch_size} rows; use batch_size=1")
 
 
 def check_room(model: CausalLM, num_tokens: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from tenfold.core.seeds import derive
-from tenfold.nn.causal_lm import CausalLM, check_room
+from tenfold.nn.causal_lm import CausalLM, check_one_row, check_room
 from tenfold.nn.sampling import GenerationSettings, Processors, choose
 from tenfold.nn.stopping import Stopper, StopReason
 
@@ -46,6 +46,7 @@ def generate(
     """
     if stopper.max_new_tokens == 0:
         return Generation((), "length")
+    check_one_row(model)
     model.reset()
     check_room(model, len(prompt) + stopper.max_new_tokens - 1)
     processors, generator = Processors(settings), sampling_generator(settings)

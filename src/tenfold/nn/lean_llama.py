@@ -3,9 +3,9 @@
 Fused products, the rotary embedding as one complex product, keys and values written in place, attention over the
 live part of the cache without repeating shared heads, vocabulary rows only where logits are asked for.
 
-Activations and sums are float32 whatever the weights' dtype. The engine tries which pass widths give the same bits
-(`widths`) and from then on uses only those: a token's logits do not depend on how the text was split into
-passes, which makes speculative decoding equal to plain decoding to the last bit.
+Activations and sums are float32, but for products of 16-bit weights that cannot be packed. The engine tries which
+pass widths give the same bits (`widths`) and from then on uses only those: a token's logits do not depend on how the text
+was split into passes, which makes speculative decoding equal to plain decoding to the last bit.
 """
 
 # B rows of the batch, K tokens a row, N = B*K rows of a product, D model width, H heads (queries, then keys, then
@@ -28,6 +28,9 @@ from tenfold.nn.masks import pass_mask
 
 WIDTHS = (*range(1, 17), 18, 20, 24, 30, 48, 60)
 """Pass widths that are tried; the widest serves prefill."""
+
+FIXED_WIDTH = 8
+"""The one width of an engine whose products are too coarse to be tried."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,8 @@ class LeanLlama:
         """
         if not all(prompts):
             raise ValueError("a prompt is empty; give at least one token, for example the model's BOS token")
+        if len(prompts) != self.batch_size:
+            raise ValueError(f"got {len(prompts)} prompts for {self.batch_size} rows; give one prompt per row")
         longest = max(map(len, prompts))
         check_room(self, longest)
         self.cache.reserve(max(self.cache.lengths) + longest + self._widest)
@@ -112,9 +117,12 @@ class LeanLlama:
     def forward(self, ids_BK: Tensor, *, depths_K: Tensor | None = None, ancestors_KK: Tensor | None = None) -> Tensor:
         num_new = ids_BK.shape[1]
         check_room(self, num_new)
-        hidden_BKD = self._hidden(self.cache, ids_BK, depths_K, ancestors_KK)
-        self.hidden_rows = hidden_BKD[:, :num_new].unbind(0)
-        return self.weights.head(hidden_BKD.flatten(0, 1)).unflatten(0, hidden_BKD.shape[:2])[:, :num_new]
+        if depths_K is None and ancestors_KK is None:
+            hidden_BKD, logits_BKV = self._chain(ids_BK)
+        else:
+            hidden_BKD, logits_BKV = self._pass(ids_BK, depths_K, ancestors_KK)
+        self.hidden_rows = hidden_BKD.unbind(0)
+        return logits_BKV
 
     def rollback(self, counts: Sequence[int]) -> None:
         self.cache.rollback(counts)
@@ -127,20 +135,43 @@ class LeanLlama:
     def exact_widths(self) -> frozenset[int]:
         """Numbers of rows per pass that give the same bits on this machine; tried once, on the first layer and the head.
 
-        Where exactness is not sought, every width that is worth running.
+        Where exactness is not sought, every width that is worth running. Where weights of 16 bits are multiplied as they
+        are, the products are rounded so coarsely that a trial could miss a difference: then one fixed width.
         """
         if not self.seeks_exactness:
             return frozenset(WIDTHS)
+        if self.weights.rounds_products:
+            return frozenset({FIXED_WIDTH, FIXED_WIDTH * self.batch_size})
         return self._probe_head(self._probe_layer())
 
     @cached_property
     def _widest(self) -> int:
-        """Rows of a prefill pass: the most that are exact, or the most tried where no two widths agree."""
-        return max(self.exact_widths, default=max(WIDTHS))
+        """Rows of a prefill pass: the most that are exact, or the most tried if hardly any are.
+
+        Whoever decodes, a prompt is cut into the same passes.
+        """
+        widest = max(self.exact_widths, default=0)
+        return widest if widest > FIXED_WIDTH * self.batch_size else max(WIDTHS)
 
     def padded_width(self, num_tokens: int) -> int:
         """The number of tokens a row that a pass for `num_tokens` is padded to."""
         return widths.fit(self.exact_widths, num_tokens, self.batch_size) or num_tokens
+
+    def _chain(self, ids_BK: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens that follow one another, in as many passes as exact widths need."""
+        most = max(self.exact_widths, default=0) // self.batch_size or ids_BK.shape[1]
+        pieces = [self._pass(piece_BK) for piece_BK in ids_BK.split(most, dim=1)]
+        hidden, logits = zip(*pieces, strict=True)
+        return (hidden[0], logits[0]) if len(pieces) == 1 else (torch.cat(hidden, dim=1), torch.cat(logits, dim=1))
+
+    def _pass(
+        self, ids_BK: Tensor, depths_K: Tensor | None = None, ancestors_KK: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """One pass: final hidden rows [B, K, D] and logits [B, K, V]."""
+        num_new = ids_BK.shape[1]
+        hidden_BKD = self._hidden(self.cache, ids_BK, depths_K, ancestors_KK)
+        logits_BKV = self.weights.head(hidden_BKD.flatten(0, 1)).unflatten(0, hidden_BKD.shape[:2])
+        return hidden_BKD[:, :num_new], logits_BKV[:, :num_new]
 
     def _prefill_row(self, row: int, prompt: Sequence[int]) -> Tensor:
         """Appends a prompt to one row; returns its final hidden rows [T, D]."""

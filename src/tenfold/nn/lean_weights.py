@@ -65,6 +65,10 @@ class Layer:
     gate_up: linear.Linear
     down: linear.Linear
 
+    @property
+    def products(self) -> Sequence[linear.Linear]:
+        return self.qkv, self.output, self.gate_up, self.down
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -77,6 +81,12 @@ class Weights:
     head: linear.Linear
     rotation_SF: Tensor
     """Complex: what position s multiplies the f-th pair of every head by."""
+
+    @property
+    def rounds_products(self) -> bool:
+        """Whether some product is computed in 16 bits."""
+        products = [self.head, *(part for layer in self.layers for part in layer.products)]
+        return any(isinstance(product, linear.NativeLinear) and product.is_coarse for product in products)
 
 
 def supports(config: PretrainedConfig) -> bool:

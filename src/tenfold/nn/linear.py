@@ -44,6 +44,11 @@ class NativeLinear:
         self.weight_OI = weight_OI.contiguous()
         self.bias_O = bias_O
 
+    @property
+    def is_coarse(self) -> bool:
+        """Whether the result is rounded to 16 bits."""
+        return self.weight_OI.dtype.itemsize == 2
+
     def __call__(self, x_NI: Tensor) -> Tensor:
         return functional.linear(x_NI.to(self.weight_OI.dtype), self.weight_OI, self.bias_O).float()
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tenfold.nn.causal_lm import CausalLM
+from tenfold.nn.causal_lm import CausalLM, check_one_row
 from tenfold.nn.drafting import ROOT, Draft
 
 
@@ -24,6 +24,7 @@ def score_candidates(model: CausalLM, prompt: Sequence[int], candidates: Sequenc
     """
     if not candidates or not all(candidates):
         raise ValueError("there must be at least one candidate, and none may be empty")
+    check_one_row(model)
     model.reset()
     after_prompt_V = model.prefill([prompt])[0].log_softmax(-1)
     tree, leaves = prefix_tree(candidates)

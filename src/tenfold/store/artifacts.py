@@ -95,6 +95,11 @@ def find_data(name: str) -> Path:
     raise MissingArtifactError(f"no data file {name!r}; give a path, or one of {', '.join(DATA_SETS)}")
 
 
+def data_name(path: Path) -> str:
+    """What to call a data file in public: its alias if it has one, else its name without the folders above."""
+    return next((alias for alias, place in DATA_SETS.items() if path.parts[-2:] == Path(place).parts[-2:]), path.name)
+
+
 def sha256(path: Path) -> str:
     """The checksum of a file, in hexadecimal."""
     with path.open("rb") as file:

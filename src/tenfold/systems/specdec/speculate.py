@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tenfold.core.errors import UserError
-from tenfold.nn.causal_lm import CausalLM, check_room
+from tenfold.nn.causal_lm import CausalLM, check_one_row, check_room
 from tenfold.nn.drafting import NOTHING, ROOT, Draft, Drafter, StateScope
 from tenfold.nn.generation import OnTokens, ignore_tokens
 from tenfold.nn.sampling import GenerationSettings, Processors
@@ -114,6 +114,7 @@ class _Request:
         judge: _Judge,
         on_tokens: OnTokens,
     ) -> None:
+        check_one_row(model)
         model.reset()
         check_room(model, len(prompt) + stopper.max_new_tokens - 1)
         drafter.reset()
