@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_llama import GREEDY, VOCAB, loaded, plain, speculated, tiny_llama
 
 from tenfold.core.errors import MissingArtifactError, ResumeError, UserError
 from tenfold.nn.drafting import ROOT, Draft
@@ -16,6 +15,7 @@ from tenfold.systems.specdec.drafters import train_heads
 from tenfold.systems.specdec.drafters.head_networks import TrainedHead, frozen_head, target_digest
 from tenfold.systems.specdec.drafters.heads import Features, HeadDrafterConfig, eagle_drafter, medusa_drafter
 from tenfold.systems.specdec.drafters.train_heads import TrainHeadConfig, guesses, loss_of, train_head
+from tiny_llama import GREEDY, VOCAB, loaded, plain, speculated, tiny_llama
 
 TARGET = tiny_llama(0)
 KINDS = {"medusa": medusa_drafter, "eagle": eagle_drafter}

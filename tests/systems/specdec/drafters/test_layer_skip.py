@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_llama import GREEDY, VOCAB, loaded, plain, speculated, tiny_llama
 
 from tenfold.core.errors import UserError
 from tenfold.nn.linear import Int8Linear, NativeLinear, PackedLinear, TrimmedLinear
@@ -23,6 +22,7 @@ from tenfold.systems.specdec.drafters.early_exit import (
     with_head_rows,
     with_layers,
 )
+from tiny_llama import GREEDY, VOCAB, loaded, plain, speculated, tiny_llama
 
 TARGET = tiny_llama(0, num_layers=4)
 TOKENS = st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=20)

@@ -4,7 +4,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_llama import GREEDY, VOCAB, plain, speculated, tiny_llama
 
 from tenfold.core.errors import MissingArtifactError, UserError
 from tenfold.nn import stories
@@ -16,6 +15,7 @@ from tenfold.systems.specdec.drafters.codec import Reencoder
 from tenfold.systems.specdec.drafters.in_step import InStep
 from tenfold.systems.specdec.drafters.model import ModelDraftConfig, ModelDrafter, SharedVocabulary
 from tenfold.systems.specdec.drafters.retokenized import RetokenizedDrafter
+from tiny_llama import GREEDY, VOCAB, plain, speculated, tiny_llama
 
 TARGET, SMALL = tiny_llama(0), tiny_llama(1, num_layers=1)
 SAMPLING = GenerationSettings(do_sample=True, temperature=0.8, top_k=9, seed=5)

@@ -4,13 +4,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_llama import GREEDY, VOCAB, loaded, plain, speculated, tiny_llama
 
 from tenfold.core.errors import UserError
 from tenfold.nn import linear
 from tenfold.nn.linear import Int8Linear
 from tenfold.systems.specdec.drafters.early_exit import with_head_rows
 from tenfold.systems.specdec.drafters.twin import int8_twin, twin_drafter
+from tiny_llama import GREEDY, VOCAB, loaded, plain, speculated, tiny_llama
 
 TARGET = tiny_llama(0)
 
