@@ -76,6 +76,7 @@ def generate(config: GenerateConfig, run: Run) -> Metrics:
         stop_strings=config.stop_strings,
         tokenizer=loaded.tokenizer,
     )
+    exactness = loaded.engine.exactness  # tries the pass widths now, so that the text's own time stays clean
     stream = TextStream(loaded.tokenizer, run)
     drafter = making.make(config.drafter, config.drafter_options, loaded, config)
     verifier = None if config.verifier == "auto" else VERIFIERS.load(config.verifier)()
@@ -103,7 +104,7 @@ def generate(config: GenerateConfig, run: Run) -> Metrics:
         "mean_accepted_tokens": mean_accepted_tokens(result.rounds),
         "acceptance_by_position": acceptance_by_position(result.rounds),
         "draft_precision": draft_precision(result.rounds),
-        "exactness": loaded.engine.exactness,
+        "exactness": exactness,
         "verifier": result.verifier,
         "lossless": result.lossless,
         "dropped_drafts": list(result.dropped_drafts),
