@@ -89,3 +89,17 @@ def questions(folder):
     path = folder / "questions.jsonl"
     path.write_text(json.dumps({"question_id": 1, "category": "qa", "turns": ["ab ab ab?"]}))
     return path
+
+
+def test_prompts_are_read_from_every_accepted_key_and_from_turns(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "a"}\n{"question": "b"}\n{"question_id": 1, "category": "qa", "turns": ["c", "d"]}\n')
+    assert building.read_prompts(path) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("row", ['{"answer": "a"}', '{"turns": []}', "[1]", '{"prompt": 3}'])
+def test_rows_without_a_prompt_are_refused(tmp_path, row):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(row)
+    with pytest.raises(UserError, match="has no prompt"):
+        building.read_prompts(path)

@@ -20,7 +20,7 @@ PROMPT_KEYS = ("prompt", "question", "instruction", "text")
 
 
 class IndexConfig(Config):
-    """Build the suffix index of a corpus, for --drafter suffix or hybrid with index=FILE."""
+    """Build the suffix index of a corpus, for --drafter suffix --drafter-options index=FILE."""
 
     sources: tuple[Path, ...] = Field(min_length=1)
     """Text files of the corpus."""
@@ -38,7 +38,7 @@ class TrainHeadVerbConfig(TrainHeadConfig):
     """Train a Medusa or EAGLE head on the model's own greedy answers to your prompts."""
 
     prompts: Path
-    """A .jsonl file with a prompt, question, instruction or text per line; never use what you will measure on."""
+    """A .jsonl file with a prompt, question, instruction, text or turns per line; never what you will measure on."""
     out: Path
     """Folder of the head; the same command goes on where it stopped."""
     num_prompts: int = Field(default=200, ge=2)
@@ -93,7 +93,10 @@ def read_prompts(path: Path) -> list[str]:
 
 
 def _prompt(row: Any, path: Path) -> str:
-    found = next((row[key] for key in PROMPT_KEYS if isinstance(row, dict) and isinstance(row.get(key), str)), None)
+    table = row if isinstance(row, dict) else {}
+    turns = table.get("turns")
+    candidates = [*(table.get(key) for key in PROMPT_KEYS), *(turns[:1] if isinstance(turns, list) else [])]
+    found = next((text for text in candidates if isinstance(text, str) and text), None)
     if found is None:
-        raise ConfigError(f"{path}: a row has no prompt; one of the keys {', '.join(PROMPT_KEYS)} is accepted")
+        raise ConfigError(f"{path}: a row has no prompt; one of the keys {', '.join(PROMPT_KEYS)} or turns is accepted")
     return found
