@@ -66,6 +66,10 @@ DATA_SETS = {
     "specbench": "specbench/question.jsonl",
     "humaneval": "humaneval/HumanEval.jsonl.gz",
     "gsm8k": "gsm8k/test.jsonl",
+    "gsm8k-train": "gsm8k/train.jsonl",
+    "umwp": "ump/umwp/StandardDataset.jsonl",
+    "mip": "ump/mip",
+    "deepeval": "deepeval",
     "stories260k": "weights/stories260K",
 }
 
