@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tenfold.apps import report
-from tenfold.core.records import ColouredText, Figure, Page, Span, Table
+from tenfold.core.records import ColouredText, Figure, Page, Picture, Pictures, Span, Table
 
 HOSTILE = "</script><script>alert('&')</script>"
 CSS = (Path(report.__file__).parent / "templates" / "report.css").read_text(encoding="utf-8")
@@ -128,13 +128,25 @@ def test_no_text_of_a_run_becomes_markup(tmp_path):
         Figure(HOSTILE, HOSTILE, {"data": [{"name": HOSTILE}], "layout": {"title": {"text": HOSTILE}}}),
         Table(HOSTILE, HOSTILE, [HOSTILE], [[HOSTILE]]),
         ColouredText(HOSTILE, HOSTILE, [Span(HOSTILE, HOSTILE)], {HOSTILE: HOSTILE}),
+        Pictures(HOSTILE, HOSTILE, [Picture("data:image/png;base64,AA==", HOSTILE)]),
     ]
     hostile = Page(HOSTILE, HOSTILE, [HOSTILE], {HOSTILE: HOSTILE}, exhibits)
     count = len(Elements(rendered(tmp_path, a_page(exhibits=[figure()]))).scripts)
     elements = Elements(rendered(tmp_path, hostile, **{HOSTILE: HOSTILE, "command": HOSTILE}))
     assert len(elements.scripts) == count
     assert not any(HOSTILE in script for script in elements.scripts)
-    assert elements.text.count(HOSTILE) == 24, "each text is shown as it is"
+    assert elements.text.count(HOSTILE) == 27, "each text is shown as it is"
+
+
+def test_pictures_travel_within_the_page_and_have_words(tmp_path):
+    pictures = Pictures(
+        "Scenes", "What they show.", [Picture("data:image/png;base64,AA==", "A cat"), Picture("data:,", "A dog")]
+    )
+    images = [attrs for tag, attrs in Elements(rendered(tmp_path, a_page(exhibits=[pictures]))).found if tag == "img"]
+    assert [(image["src"], image["alt"]) for image in images] == [
+        ("data:image/png;base64,AA==", "A cat"),
+        ("data:,", "A dog"),
+    ]
 
 
 def test_figures_travel_as_strict_json(tmp_path):
@@ -149,6 +161,7 @@ def test_figures_travel_as_strict_json(tmp_path):
         (Page("T", "V", []),),
         (a_page(exhibits=[Table("T", "C", ["a"], [])]),),
         (a_page(exhibits=[ColouredText("T", "C", [], {})]),),
+        (a_page(exhibits=[Pictures("T", "C", [])]),),
     ],
 )
 def test_what_is_missing_is_left_out(tmp_path, pages):

@@ -60,6 +60,23 @@ class ColouredText:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """One picture as a `data:` URI (the report loads nothing from outside) with the line that stands under it."""
+
+    data_uri: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A row of small pictures."""
+
+    title: str
+    caption: str
+    pictures: Sequence[Picture]
+
+
+@dataclass(frozen=True)
 class Page:
     """One page of a report: what happened, whether it helped, and what to look at."""
 
@@ -70,4 +87,4 @@ class Page:
     """Paragraphs in plain words."""
     facts: dict[str, str] = field(default_factory=dict)
     """A few headline numbers, already formatted."""
-    exhibits: Sequence[Figure | Table | ColouredText] = ()
+    exhibits: Sequence[Figure | Table | ColouredText | Pictures] = ()
