@@ -1,0 +1,42 @@
+"""What Inspect AI loads by its entry point: the provider `tenfold/<model>` and the tasks of the homes.
+
+    inspect eval tenfold/ump --model tenfold/smollm2
+
+A model is `smollm2`, a hub id, a folder or a .gguf file, decoded here; `openai:NAME`, an endpoint; or one that was
+offered by `tenfold.evals.inspect.backends.offer`. Nothing loads torch before a local model gives its first answer.
+"""
+
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from typing import cast
+
+from inspect_ai.model import ModelAPI, modelapi
+
+from tenfold.core.registry import load_target
+from tenfold.evals.inspect.backends import PROVIDER, Backend, offered
+
+ENDPOINT_CONNECTIONS = 10
+TASKS = ("tenfold.systems.ump", "tenfold.systems.deepeval")
+
+
+@modelapi(name=PROVIDER)
+def tenfold() -> type[ModelAPI]:
+    from tenfold.evals.inspect.provider import ChatModelAPI
+
+    return cast(type[ModelAPI], partial(ChatModelAPI, resolve=resolve))
+
+
+def resolve(name: str, **arguments: object) -> Backend:
+    """The backend of `tenfold/<name>`; the arguments go to whoever opens the model."""
+    known = offered(name)
+    if known is not None:
+        return known
+    if name.startswith("openai:"):
+        return Backend(lambda: load_target("tenfold.llm.opening:open_endpoint")(name, **arguments), ENDPOINT_CONNECTIONS)
+    return Backend(lambda: load_target("tenfold.nn.chat:open_local")(name, **arguments))
+
+
+for _home in TASKS:
+    if find_spec(_home) and find_spec(f"{_home}.tasks"):
+        import_module(f"{_home}.tasks")

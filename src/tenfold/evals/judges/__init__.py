@@ -1,0 +1,1 @@
+"""Judges that say how sure they are: a cascade of cheap to dear stages, calibrated on labelled answers."""
