@@ -1,1 +1,1 @@
-"""L3: how results are judged: statistics for paired measurements. Never imports torch."""
+"""L3: how results are judged: statistics, audits of data sets, parsing of answers, judges. Never imports torch."""

@@ -1,4 +1,4 @@
-"""Statistics for paired measurements: ratios with bootstrap intervals.
+"""Paired ratios: the geometric mean with a bootstrap interval.
 
 A speed-up is the geometric mean over prompts of (baseline's time / method's time), both taken in the same run; its
 interval comes from resampling prompts within their strata (tasks), so that no task's share drifts.
@@ -7,26 +7,14 @@ interval comes from resampling prompts within their strata (tasks), so that no t
 # P prompts, R resamples
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tenfold.evals.statistics.estimate import Estimate
+
 NUM_RESAMPLES = 10_000
 SINGLES = "tasks of one prompt"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def interval(self) -> list[float]:
-        return [self.low, self.high]
 
 
 def geometric_mean(ratios: Sequence[float]) -> float:
