@@ -8,6 +8,7 @@ answer. Images count by their bytes: one changed byte is another request.
 
 import base64
 import hashlib
+import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -18,6 +19,8 @@ from tenfold.core.errors import ApparatusError
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "content_filter"]
 FailureKind = Literal["rate_limit", "server", "timeout", "connection", "malformed", "rejected", "unsupported"]
+TRANSIENT: frozenset[FailureKind] = frozenset({"rate_limit", "server", "timeout", "connection", "malformed"})
+"""Kinds of failure that may be gone when the same request is sent again."""
 
 
 class ProviderError(ApparatusError):
@@ -26,7 +29,11 @@ class ProviderError(ApparatusError):
     def __init__(self, kind: FailureKind, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(f"{kind}: {message}")
         self.kind: FailureKind = kind
+        """rate_limit (429), server (5xx), timeout, connection (lost before the reply was whole), malformed (a reply that
+        cannot be read), rejected (the endpoint refuses this request or this key), unsupported (nothing was sent)."""
+        self.message = message
         self.retry_after_s = retry_after_s
+        """How long the endpoint asks us to wait, where it said so."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,11 @@ class ChatRequest:
     answer_prefix: str = ""
     """What the assistant has already begun to say; candidates continue it."""
 
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The pictures of all messages, in the order in which they are read."""
+        return tuple(image for message in self.messages for image in message.images)
+
     @cached_property
     def digest(self) -> str:
         """64 hexadecimal digits that name the request; pictures count by the checksum of their bytes."""
@@ -105,15 +117,15 @@ class ChatRequest:
         ]
         rest = [
             self.max_tokens,
-            self.temperature,
-            self.top_p,
+            float(self.temperature),
+            float(self.top_p),
             self.seed,
             self.stop,
-            self.json_schema,
+            json.dumps(self.json_schema),  # unsorted: the order of its properties is the order in the answer
             self.candidates,
             self.answer_prefix,
         ]
-        return hashlib.sha256(canonical_json([messages, rest]).encode()).hexdigest()
+        return hashlib.sha256(canonical_json([messages, rest]).encode(errors="surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True)
