@@ -11,7 +11,7 @@ reaches is stated in `exactness`:
 
 # B rows of the batch, K query tokens of one pass, V vocabulary
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -62,6 +62,22 @@ class CausalLM(Protocol):
         ...
 
 
+@runtime_checkable
+class RaggedLM(CausalLM, Protocol):
+    """A `CausalLM` of several rows that start, advance and end independently of one another."""
+
+    def prefill_row(self, row: int, prompt: Sequence[int]) -> Tensor:
+        """Appends a prompt to one row only and returns its last token's logits, [V] float32."""
+        ...
+
+    def forward_ragged(self, ids_BK: Tensor, counts: Sequence[int]) -> Tensor:
+        """Appends the first `counts[b]` of K tokens that follow one another to row b; logits [B, K, V] float32.
+
+        What stands in `ids_BK` after them is computed and thrown away; a row with count 0 stays as it is.
+        """
+        ...
+
+
 def check_one_row(model: CausalLM) -> None:
     """Raises UserError if the model was made for several rows."""
     if model.batch_size != 1:
@@ -70,9 +86,13 @@ def check_one_row(model: CausalLM) -> None:
 
 def check_room(model: CausalLM, num_tokens: int) -> None:
     """Raises UserError (a ValueError) if some row has no room for `num_tokens` more tokens."""
-    longest = max(model.lengths)
-    if longest + num_tokens > model.max_positions:
+    check_positions(model, max(model.lengths), num_tokens)
+
+
+def check_positions(model: CausalLM, length: int, num_tokens: int) -> None:
+    """Raises UserError if `num_tokens` more tokens do not fit after `length`."""
+    if length + num_tokens > model.max_positions:
         raise UserError(
-            f"{longest} + {num_tokens} tokens do not fit into the model's {model.max_positions} positions; "
+            f"{length} + {num_tokens} tokens do not fit into the model's {model.max_positions} positions; "
             "shorten the prompt or lower max_new_tokens"
         )

@@ -43,6 +43,16 @@ class Draft:
     def is_chain(self) -> bool:
         return all(parent == node - 1 for node, parent in enumerate(self.parents))
 
+    def first_path(self) -> "Draft":
+        """The chain of first children from the root down: what of a tree is checked where only chains are."""
+        nodes: list[int] = []
+        for node, parent in enumerate(self.parents):
+            if parent == (nodes[-1] if nodes else ROOT):
+                nodes.append(node)
+        law_nV = None if self.law_nV is None else self.law_nV[nodes]
+        confidence = [self.confidence[node] for node in nodes] if self.confidence else ()
+        return Draft.chain([self.tokens[node] for node in nodes], self.source, confidence=confidence, law_nV=law_nV)
+
     @property
     def depths(self) -> list[int]:
         """Depth of each node; a node that directly follows the context has depth 1."""

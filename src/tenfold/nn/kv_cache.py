@@ -59,9 +59,10 @@ class KVCache:
         alone.buffer, alone.lengths = self.buffer[:, :, heads], [self.lengths[index]]
         return alone
 
-    def advance(self, num_tokens: int) -> None:
-        """Counts the tokens just written as cached, in every row."""
-        self.lengths = [length + num_tokens for length in self.lengths]
+    def advance(self, counts: int | Sequence[int]) -> None:
+        """Counts the tokens just written as cached: as many in every row, or `counts[b]` in row b."""
+        per_row = [counts] * self.batch_size if isinstance(counts, int) else counts
+        self.lengths = [length + count for length, count in zip(self.lengths, per_row, strict=True)]
 
     def rollback(self, counts: Sequence[int]) -> None:
         """Drops the last `counts[b]` tokens of each row."""

@@ -22,7 +22,7 @@ from torch.nn import functional
 from transformers import PretrainedConfig
 
 from tenfold.nn import lean_weights, linear, widths
-from tenfold.nn.causal_lm import Exactness, check_room
+from tenfold.nn.causal_lm import Exactness, check_positions, check_room
 from tenfold.nn.kv_cache import BLOCK, KVCache, whole_blocks
 from tenfold.nn.masks import pass_mask
 
@@ -69,7 +69,7 @@ class LeanLlama:
         self.batch_size = batch_size
         self.cache = self._new_cache(batch_size)
         self.seeks_exactness = True
-        self.hidden_rows: Sequence[Tensor] = ()
+        self.hidden_rows: Sequence[Tensor] = [torch.empty(0)] * batch_size
         """Per row of the batch: the final hidden rows [K, D] of the last prefill or forward, which the head reads."""
 
     def with_weights(self, weights: lean_weights.Weights, *, kernel: linear.Kernel | None = None) -> "LeanLlama":
@@ -81,7 +81,7 @@ class LeanLlama:
         for derived in ("exact_widths", "_widest"):
             other.__dict__.pop(derived, None)
         other.weights, other.kernel = weights, kernel or self.kernel
-        other.batch_size, other.seeks_exactness, other.hidden_rows = 1, False, ()
+        other.batch_size, other.seeks_exactness, other.hidden_rows = 1, False, [torch.empty(0)]
         other.cache = other._new_cache(1)
         return other
 
@@ -114,6 +114,21 @@ class LeanLlama:
         return torch.stack([self._last_logits(hidden_TD) for hidden_TD in self.hidden_rows])
 
     @torch.inference_mode()
+    def prefill_row(self, row: int, prompt: Sequence[int]) -> Tensor:
+        """Appends a prompt to one row, computed as in an engine of one row; returns the last logits [V].
+
+        Raises:
+            ValueError: the prompt is empty, or there is no room for it.
+        """
+        if not prompt:
+            raise ValueError("the prompt is empty; give at least one token, for example the model's BOS token")
+        check_positions(self, self.cache.lengths[row], len(prompt))
+        self.cache.reserve(self.cache.lengths[row] + len(prompt) + self._widest)
+        hidden_TD = self._prefill_row(row, prompt)
+        self.hidden_rows = [*self.hidden_rows[:row], hidden_TD, *self.hidden_rows[row + 1 :]]
+        return self._last_logits(hidden_TD)
+
+    @torch.inference_mode()
     def forward(self, ids_BK: Tensor, *, depths_K: Tensor | None = None, ancestors_KK: Tensor | None = None) -> Tensor:
         num_new = ids_BK.shape[1]
         check_room(self, num_new)
@@ -121,6 +136,14 @@ class LeanLlama:
             hidden_BKD, logits_BKV = self._chain(ids_BK)
         else:
             hidden_BKD, logits_BKV = self._pass(ids_BK, depths_K, ancestors_KK)
+        self.hidden_rows = hidden_BKD.unbind(0)
+        return logits_BKV
+
+    @torch.inference_mode()
+    def forward_ragged(self, ids_BK: Tensor, counts: Sequence[int]) -> Tensor:
+        for length, count in zip(self.cache.lengths, counts, strict=True):
+            check_positions(self, length, count)
+        hidden_BKD, logits_BKV = self._chain(ids_BK, counts)
         self.hidden_rows = hidden_BKD.unbind(0)
         return logits_BKV
 
@@ -157,19 +180,29 @@ class LeanLlama:
         """The number of tokens a row that a pass for `num_tokens` is padded to."""
         return widths.fit(self.exact_widths, num_tokens, self.batch_size) or num_tokens
 
-    def _chain(self, ids_BK: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens that follow one another, in as many passes as exact widths need."""
-        most = max(self.exact_widths, default=0) // self.batch_size or ids_BK.shape[1]
-        pieces = [self._pass(piece_BK) for piece_BK in ids_BK.split(most, dim=1)]
+    def _chain(self, ids_BK: Tensor, counts: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """Tokens that follow one another, in as many passes as exact widths need; row b gets `counts[b]`, by default all."""
+        num_new = ids_BK.shape[1]
+        counts = [num_new] * len(ids_BK) if counts is None else counts
+        most = widths.most(self.exact_widths, self.batch_size) or num_new
+        pieces = [
+            self._pass(ids_BK[:, start : start + most], counts=[min(max(count - start, 0), most) for count in counts])
+            for start in range(0, num_new, most)
+        ]
         hidden, logits = zip(*pieces, strict=True)
         return (hidden[0], logits[0]) if len(pieces) == 1 else (torch.cat(hidden, dim=1), torch.cat(logits, dim=1))
 
     def _pass(
-        self, ids_BK: Tensor, depths_K: Tensor | None = None, ancestors_KK: Tensor | None = None
+        self,
+        ids_BK: Tensor,
+        depths_K: Tensor | None = None,
+        ancestors_KK: Tensor | None = None,
+        *,
+        counts: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """One pass: final hidden rows [B, K, D] and logits [B, K, V]."""
         num_new = ids_BK.shape[1]
-        hidden_BKD = self._hidden(self.cache, ids_BK, depths_K, ancestors_KK)
+        hidden_BKD = self._hidden(self.cache, ids_BK, depths_K, ancestors_KK, counts=counts)
         logits_BKV = self.weights.head(hidden_BKD.flatten(0, 1)).unflatten(0, hidden_BKD.shape[:2])
         return hidden_BKD[:, :num_new], logits_BKV[:, :num_new]
 
@@ -187,16 +220,22 @@ class LeanLlama:
         return self.weights.head(hidden_TD[-1].repeat(widths.fit(self.exact_widths, 1) or 1, 1))[0]
 
     def _hidden(
-        self, cache: KVCache, ids_BK: Tensor, depths_K: Tensor | None = None, ancestors_KK: Tensor | None = None
+        self,
+        cache: KVCache,
+        ids_BK: Tensor,
+        depths_K: Tensor | None = None,
+        ancestors_KK: Tensor | None = None,
+        *,
+        counts: Sequence[int] | None = None,
     ) -> Tensor:
-        """Appends the tokens to `cache` and returns the final hidden rows [B, padded K, D]."""
+        """Appends the tokens to `cache` (`counts[b]` of them in row b) and returns the final hidden rows [B, padded K, D]."""
         batch_size, num_new = ids_BK.shape
         width = widths.fit(self.exact_widths, num_new, batch_size) or num_new
         frame = self._frame(cache, width, _pad_depths(depths_K, width), _pad_ancestors(ancestors_KK, width))
         x_ND = self.weights.embedding_VD[_pad_ids(ids_BK, width).flatten()].float()
         for index, layer in enumerate(self.weights.layers):
             x_ND = self._layer(layer, index, x_ND, frame)
-        cache.advance(num_new)
+        cache.advance(num_new if counts is None else counts)
         return self._norm(x_ND, self.weights.final_norm_D).unflatten(0, (batch_size, width))
 
     def _frame(self, cache: KVCache, width: int, depths_K: Tensor | None, ancestors_KK: Tensor | None) -> Frame:

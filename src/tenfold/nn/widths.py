@@ -52,3 +52,8 @@ def fit(widths: frozenset[int], needed: int, batch_size: int = 1) -> int | None:
     """
     widest = max(widths, default=0) // batch_size
     return next((k for k in range(needed, widest + 1) if k in widths and k * batch_size in widths), None)
+
+
+def most(widths: frozenset[int], batch_size: int = 1) -> int:
+    """The largest exact tokens-per-row count; 0 if there is none."""
+    return max((k for k in widths if k * batch_size in widths), default=0)

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from tenfold.nn.generation import Generation
 
 
@@ -36,6 +38,8 @@ class Speculation(Generation):
     """For each draft that could not be used: why. The round went on as a plain step."""
     prefill_ms: float = 0.0
     total_ms: float = 0.0
+    logits: Sequence[Tensor] = field(default=(), repr=False, compare=False)
+    """The target's raw logits [V] for each token, if the request keeps them."""
 
     @property
     def sources(self) -> list[str]:
