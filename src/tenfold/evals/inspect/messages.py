@@ -62,7 +62,7 @@ def to_request(messages: Sequence[ChatMessage], config: GenerateConfig) -> ChatR
     )
 
 
-def to_output(reply: ChatReply, *, model: str, fingerprint: str, seconds: float) -> ModelOutput:
+def to_output(reply: ChatReply, *, model: str, fingerprint: str) -> ModelOutput:
     """The reply as Inspect keeps it; `metadata` names the weights and holds the candidates' log-probabilities."""
     text = ContentText(text=reply.text)
     content: str | list[Content] = [ContentReasoning(reasoning=reply.reasoning), text] if reply.reasoning else reply.text
@@ -75,7 +75,6 @@ def to_output(reply: ChatReply, *, model: str, fingerprint: str, seconds: float)
         model=model,
         choices=[ChatCompletionChoice(message=message, stop_reason=STOP_REASONS[reply.finish_reason])],
         usage=_usage(reply),
-        time=seconds,
         metadata=metadata,
     )
 

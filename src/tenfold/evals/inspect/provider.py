@@ -6,16 +6,14 @@ The model is opened when the first answer is asked of it, so that scoring a log 
 import time
 from functools import cached_property
 
-from inspect_ai.model import ChatMessage, GenerateConfig, ModelAPI, ModelOutput, RetryDecision
+from inspect_ai.model import ChatMessage, GenerateConfig, ModelAPI, ModelCall, ModelOutput, RetryDecision
 from inspect_ai.tool import ToolChoice, ToolInfo
 from inspect_ai.util import concurrency
 
 from tenfold.core.errors import ConfigError
 from tenfold.evals.inspect.backends import PROVIDER, Resolve
 from tenfold.evals.inspect.messages import DEFAULT_MAX_TOKENS, to_output, to_request
-from tenfold.llm.chat import ChatModel, ProviderError
-
-PASSING = ("server", "timeout", "connection")
+from tenfold.llm.chat import TRANSIENT, ChatModel, ProviderError
 
 
 class ChatModelAPI(ModelAPI):
@@ -41,8 +39,8 @@ class ChatModelAPI(ModelAPI):
 
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
-    ) -> ModelOutput:
-        """Answers one call.
+    ) -> tuple[ModelOutput, ModelCall]:
+        """Answers one call; the time of the call leaves out the wait for a slot.
 
         Raises:
             ConfigError: the call asks for what a `ChatModel` does not take.
@@ -55,7 +53,8 @@ class ChatModelAPI(ModelAPI):
             start = time.perf_counter()
             reply = await self.chat.chat(request)
             seconds = time.perf_counter() - start
-        return to_output(reply, model=self.model_name, fingerprint=self.chat.fingerprint, seconds=seconds)
+        output = to_output(reply, model=self.model_name, fingerprint=self.chat.fingerprint)
+        return output, ModelCall.create({"digest": request.digest}, {"cached": reply.cached}, time=seconds)
 
     def _slot(self):  # Inspect's own limit adapts and may let twenty calls through at once
         name = f"{PROVIDER}/{self.model_name}"
@@ -74,6 +73,6 @@ class ChatModelAPI(ModelAPI):
         """Asks again where the failure may pass; a refused or unreadable call would fail again."""
         if isinstance(ex, ProviderError) and ex.kind == "rate_limit":
             return RetryDecision.rate_limit(ex.retry_after_s)
-        if isinstance(ex, ProviderError) and ex.kind in PASSING:
+        if isinstance(ex, ProviderError) and ex.kind in TRANSIENT:
             return RetryDecision.transient(ex.retry_after_s)
         return RetryDecision.no()
