@@ -11,6 +11,7 @@ beside them, answers go to Tenfold's cache folder, and its control socket and it
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,9 +92,10 @@ def _check(log: "EvalLog") -> None:
     if log.status != "success":
         reason = why(log.error) if log.error else log.status
         raise ApparatusError(f"the task {log.eval.task} could not be run: {reason}; see {_path(log)}")
-    if log.results is not None and log.results.total_samples and not log.results.completed_samples:
-        reason = next((record.error for record in read_log(_path(log)) if record.error), "no reason given")
-        raise ApparatusError(f"every sample of {log.eval.task} failed, the first with: {reason}; see {_path(log)}")
+    if log.results is None or not log.results.completed_samples:
+        errors = [record.error for record in read_log(_path(log))]
+        if errors and all(errors):
+            raise ApparatusError(f"every sample of {log.eval.task} failed, the first with: {errors[0]}; see {_path(log)}")
 
 
 @contextlib.contextmanager
@@ -102,16 +104,20 @@ def _quiet(log_dir: Path, cache: Path) -> Iterator[None]:
     environment = {
         "INSPECT_CACHE_DIR": str(cache.absolute()),
         "XDG_DATA_HOME": str(cache.absolute() / "data"),
-        "INSPECT_TRACE_FILE": os.devnull,
+        "INSPECT_TRACE_FILE": str((log_dir / "trace.log").absolute()),  # never a device: Inspect compresses and deletes the file
         "INSPECT_PY_LOGGER_FORMAT": "plain",  # its other formats print warnings on stdout, also after the run
     }
     hook = sys.excepthook  # Inspect sets its own
-    with (log_dir / PRINTED).open("a", encoding="utf-8") as printed, contextlib.redirect_stdout(printed):
-        with _environment(environment):
-            try:
-                yield
-            finally:
-                sys.excepthook = hook
+    with contextlib.ExitStack() as stack:
+        printed = stack.enter_context((log_dir / PRINTED).open("a", encoding="utf-8"))
+        stack.enter_context(contextlib.redirect_stdout(printed))
+        stack.enter_context(_environment(environment))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", DeprecationWarning)  # between Inspect and its own libraries
+        try:
+            yield
+        finally:
+            sys.excepthook = hook
 
 
 @contextlib.contextmanager

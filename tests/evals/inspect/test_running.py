@@ -1,0 +1,124 @@
+"""Running tasks: nothing on stdout, no state outside the given folders, no completed call made twice after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from evals.inspect.little_task import NUM_SAMPLES, counted, little
+from tenfold.core.errors import ApparatusError, MissingArtifactError
+from tenfold.evals.inspect.backends import offer
+from tenfold.evals.inspect.logs import read_log
+from tenfold.evals.inspect.running import run_tasks
+
+PROGRAM = Path(__file__).with_name("little_task.py")
+
+
+def start(folder: Path, home: Path, seconds: float) -> subprocess.Popen[str]:
+    environment = {**os.environ, "HOME": str(home), "INSPECT_CACHE_DIR": "", "OMP_NUM_THREADS": "1"}
+    environment = {name: value for name, value in environment.items() if not name.startswith("XDG_")}
+    command = [sys.executable, str(PROGRAM), str(folder), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def wait_for_calls(folder: Path, number: int) -> None:
+    deadline = time.monotonic() + 60
+    while not (folder / "calls").exists() or len((folder / "calls").read_text().splitlines()) < number:
+        assert time.monotonic() < deadline, "the program made no calls within a minute"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_run_repeats_no_completed_call_and_ends_with_equal_scores(tmp_path, how):
+    folder, home = tmp_path / "run", tmp_path / "home"
+    home.mkdir()
+    first = start(folder, home, 0.15)
+    wait_for_calls(folder, 5)
+    first.send_signal(how)
+    first.communicate(timeout=60)
+    assert first.returncode != 0
+    completed = len((folder / "calls").read_text().splitlines())
+    assert 5 <= completed < NUM_SAMPLES
+    second = start(folder, home, 0.0)
+    stdout, stderr = second.communicate(timeout=60)
+    assert second.returncode == 0, stderr
+    calls = Counter((folder / "calls").read_text().splitlines())
+    assert len(calls) == NUM_SAMPLES
+    # one answer may have been complete at the model and not yet kept when the process was killed
+    assert sum(count - 1 for count in calls.values()) <= (1 if how == signal.SIGKILL else 0)
+    expected = [[str(number), None if number == 3 else len(answer(number).split())] for number in range(NUM_SAMPLES)]
+    assert json.loads(stdout) == expected  # and nothing else is on stdout
+    assert "Samples" in stderr
+    assert list(home.iterdir()) == []
+    assert len(list((folder / "logs").glob("*.eval"))) == 1
+
+
+def answer(number: int) -> str:
+    text = f"question {number}"
+    return f"{text} answered " + "word " * (len(text) % 5)
+
+
+def test_log_as_records(tmp_path):
+    model = offer(counted(tmp_path, 0.0))
+    (path,) = run_tasks([little(5)], model, tmp_path / "logs", cache=tmp_path / "cache")
+    records = list(read_log(path))
+    assert [record.id for record in records] == ["0", "1", "2", "3", "4"]
+    record = records[2]
+    assert record.answer == answer(2)
+    assert record.answers == (answer(2),)
+    assert record.metadata["block"] == 0
+    assert record.reasoning == "hm"
+    assert (record.usage.prompt_tokens, record.usage.completion_tokens, record.usage.reasoning_tokens) == (7, 5, 2)
+    assert record.stop_reason == "stop"
+    assert record.output == {"fingerprint": "scripted:counted"}
+    assert record.seconds is not None
+    assert record.error is None
+    assert record.scores["words"].value == len(answer(2).split())
+    left_open = records[3].scores["words"]
+    assert (left_open.value, left_open.reason, left_open.metadata["stage"]) == (None, "judge_failed", "model")
+
+
+def test_failed_call_is_the_apparatus_failure_of_its_sample(tmp_path, monkeypatch):
+    model = offer(counted(tmp_path, 0.0))
+    tasks = [little(3)]
+    tasks[0].dataset[1].input = "refused"
+    (path,) = run_tasks(tasks, model, tmp_path / "logs", cache=tmp_path / "cache")
+    records = list(read_log(path))
+    assert [record.error for record in records] == [None, "rejected: the key is wrong", None]
+    assert records[1].scores == {}
+    assert records[1].stop_reason == "error"
+
+
+def test_task_whose_every_sample_fails_is_one_clear_error(tmp_path):
+    model = offer(counted(tmp_path, 0.0))
+    with pytest.raises(ApparatusError, match="every sample of .*little failed, the first with: rejected: the key is wrong"):
+        run_tasks([little(2, "refused")], model, tmp_path / "logs", cache=tmp_path / "cache")
+
+
+def test_quiet_run_leaves_the_process_as_it_was(tmp_path, capsys):
+    hook, environment = sys.excepthook, dict(os.environ)
+    run_tasks([little(2)], offer(counted(tmp_path, 0.0)), tmp_path / "logs", cache=tmp_path / "cache", limit=1)
+    assert capsys.readouterr().out == ""
+    assert sys.excepthook is hook
+    assert {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"} == {
+        name: value for name, value in environment.items() if name != "PYTEST_CURRENT_TEST"
+    }
+
+
+def test_missing_log(tmp_path):
+    with pytest.raises(MissingArtifactError, match=r"no log .*give the path of an \.eval file"):
+        list(read_log(tmp_path / "none.eval"))
+
+
+def test_evals_are_imported_without_inspect_and_torch():
+    code = (
+        "import sys, tenfold.evals, tenfold.evals.inspect, tenfold.evals.inspect.running, tenfold.evals.inspect.logs\n"
+        "import tenfold.evals.inspect.backends, tenfold.evals.judges\n"
+        "assert not {'inspect_ai', 'torch', 'sklearn', 'transformers'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
