@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import GPT2Config, MambaConfig, MistralConfig, Qwen2Config
+from transformers import GPT2Config
 
 from tenfold.nn.drafting import Draft
 from tenfold.nn.transformers_lm import TransformersLM
@@ -73,19 +73,6 @@ def test_reset_forgets(lm, model):
     lm.prefill([TOKENS])
     lm.reset()
     assert close(lm.prefill([TOKENS[:3]])[0], reference(model, TOKENS[:3])[-1])
-
-
-@pytest.mark.parametrize(
-    ("config_type", "changes"),
-    [
-        (MistralConfig, {"sliding_window": 16}),
-        (Qwen2Config, {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 0}),
-        (MambaConfig, {"state_size": 4}),
-    ],
-)
-def test_a_state_that_cannot_be_rolled_back_is_refused(new_tiny_model, config_type, changes):
-    with pytest.raises(ValueError, match=r"cannot be rolled back \((sliding|.*recurrent)"):
-        TransformersLM(new_tiny_model(config_type, **changes))
 
 
 def test_users_mistakes_are_refused(lm):

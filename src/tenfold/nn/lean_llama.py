@@ -181,7 +181,7 @@ class LeanLlama:
         return widths.fit(self.exact_widths, num_tokens, self.batch_size) or num_tokens
 
     def _chain(self, ids_BK: Tensor, counts: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        """Tokens that follow one another, in as many passes as exact widths need; row b gets `counts[b]`, by default all."""
+        """Tokens that follow one another, in as many passes as exact widths need; `counts` as in `forward_ragged`."""
         num_new = ids_BK.shape[1]
         counts = [num_new] * len(ids_BK) if counts is None else counts
         most = widths.most(self.exact_widths, self.batch_size) or num_new
@@ -228,7 +228,7 @@ class LeanLlama:
         *,
         counts: Sequence[int] | None = None,
     ) -> Tensor:
-        """Appends the tokens to `cache` (`counts[b]` of them in row b) and returns the final hidden rows [B, padded K, D]."""
+        """Appends the tokens (`counts[b]` of them in row b) to `cache`; returns the final hidden rows [B, padded K, D]."""
         batch_size, num_new = ids_BK.shape
         width = widths.fit(self.exact_widths, num_new, batch_size) or num_new
         frame = self._frame(cache, width, _pad_depths(depths_K, width), _pad_ancestors(ancestors_KK, width))

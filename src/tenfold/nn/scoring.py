@@ -1,7 +1,7 @@
 """How likely a model finds whole candidate strings after one prompt, with the prompt encoded once.
 
 The candidates' tokens form a prefix tree that hangs below the prompt; one pass over that tree gives the
-log-probability of every candidate (verdicts, option letters, yes or no).
+log-probability of every candidate (verdicts, option letters, yes or no). A model that takes no trees gets one pass each.
 """
 
 # n nodes of the tree, V vocabulary
@@ -27,6 +27,8 @@ def score_candidates(model: CausalLM, prompt: Sequence[int], candidates: Sequenc
     check_one_row(model)
     model.reset()
     after_prompt_V = model.prefill([prompt])[0].log_softmax(-1)
+    if not getattr(model, "takes_trees", True):
+        return torch.stack([_chain_score(model, candidate, after_prompt_V) for candidate in candidates])
     tree, leaves = prefix_tree(candidates)
     start = model.lengths[0]
     depths = torch.tensor(tree.depths) - 1
@@ -51,3 +53,11 @@ def prefix_tree(candidates: Sequence[Sequence[int]]) -> tuple[Draft, list[int]]:
 def _path_score(tree: Draft, leaf: int, after_prompt_V: Tensor, log_law_nV: Tensor) -> Tensor:
     rows = [after_prompt_V if tree.parents[node] == ROOT else log_law_nV[tree.parents[node]] for node in tree.path(leaf)]
     return torch.stack([row[tree.tokens[node]] for row, node in zip(rows, tree.path(leaf), strict=True)]).sum()
+
+
+def _chain_score(model: CausalLM, candidate: Sequence[int], after_prompt_V: Tensor) -> Tensor:
+    """One candidate in a pass of its own, for models that take no trees."""
+    log_law_nV = model.forward(torch.tensor([list(candidate)]))[0].log_softmax(-1)
+    model.rollback([len(candidate)])
+    rows = [after_prompt_V, *log_law_nV[:-1]]
+    return torch.stack([row[token] for row, token in zip(rows, candidate, strict=True)]).sum()

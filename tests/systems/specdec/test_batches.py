@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from guessing import Guesser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guessing import Guesser
 from tenfold.core.errors import UserError
 from tenfold.nn.drafting import Draft
 from tenfold.nn.generation import generate

@@ -1,7 +1,7 @@
 """The loop: draft, check in one pass, keep what holds, go on; for one prompt, or for many in the rows of one engine.
 
-The cache holds each row's prompt and all its emitted tokens but the last; a pass feeds that last token and the draft after it.
-In a batch every row keeps its own number of drafted tokens. A row whose text has ended takes the next prompt that waits.
+The cache holds each row's prompt and all its emitted tokens but the last; a pass feeds that last token and the draft
+after it. In a batch every row keeps its own number of drafted tokens. A row whose text has ended takes the next prompt.
 """
 
 # B rows, K query rows of a pass, V vocabulary
@@ -141,7 +141,7 @@ class _Rows:
         return [self.results[number] for number in sorted(self.results)]
 
     def _fill(self, row: int) -> None:
-        """Gives the row its next request, skipping those that end with their first token; leaves it idle if there is none."""
+        """Gives the row its next request, passing those that end with their first token; idle if there is none."""
         self._empty(row)
         while self.waiting:
             number, request = self.waiting.popleft()
@@ -164,7 +164,7 @@ class _Rows:
             self.drafters[row],
             self.lengths[row],
             self.model.vocab_size,
-            takes_trees=self.model.batch_size == 1,
+            takes_trees=self.model.batch_size == 1 and getattr(self.model, "takes_trees", True),
         )
         if self.model.batch_size == 1:
             progress.begin(self.model.prefill([request.prompt]))
