@@ -16,9 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from tenfold.core import jsonl
 from tenfold.core.config import canonical_json
-from tenfold.core.errors import ConfigError
+from tenfold.core.errors import ConfigError, MissingArtifactError
 from tenfold.store import atomic
 
 Task = Literal["description", "title", "meaning"]
@@ -130,17 +129,37 @@ def read_annotations(path: Path, *, known_facets: Sequence[str] | None = None) -
 
 
 def numbered(path: Path) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """The JSON objects of a file, each with `file line N` for messages; empty lines are counted but not returned."""
-    for row, number in zip(jsonl.read(path), _line_numbers(path), strict=True):
-        where = f"{path} line {number}"
-        if not isinstance(row, dict):
-            raise ConfigError(f"{where} is {type(row).__name__}, not an object; one JSON object a line is accepted")
-        yield row, where
+    """The JSON objects of a file, each with `file line N` for messages; empty lines are counted but not returned.
+
+    Raises:
+        MissingArtifactError: there is no such file.
+        ConfigError: a line is no JSON object, or the file is not UTF-8.
+    """
+    if not path.is_file():
+        raise MissingArtifactError(f"no file {str(path)!r}; give the path of a file of JSON lines")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 ({error}); JSON lines in UTF-8 are accepted") from None
+    yield from numbered_text(text, str(path))
 
 
-def _line_numbers(path: Path) -> Iterator[int]:
-    with path.open("rb") as lines:
-        yield from (number for number, line in enumerate(lines, start=1) if line.strip())
+def numbered_text(text: str, name: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """As `numbered`, from a text that is called `name` in messages."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            where = f"{name} line {number}"
+            yield _object(line, where), where
+
+
+def _object(line: str, where: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{where} is not JSON ({error}); one JSON object a line is accepted") from None
+    if not isinstance(row, dict):
+        raise ConfigError(f"{where} is {type(row).__name__}, not an object; one JSON object a line is accepted")
+    return row
 
 
 def parse_item(row: Mapping[str, Any], where: str, *, known_facets: Sequence[str] | None = None) -> Item:
