@@ -1,0 +1,8 @@
+"""Training: texts and instruction rows come in, adapters or weights go out, on Transformers, TRL and PEFT.
+
+    rows       prompts with the answers to learn, from JSONL        corpora   plain text, split and cut into blocks
+    encoding   rows as token ids, and which of them count           losses    mean loss per token, row by row
+    adapters   LoRA by settings, with its refusals                  finetune  one resumable fine-tuning run
+
+A method plugs in as a Transformers `TrainerCallback`: at step boundaries, with its state in the checkpoint.
+"""

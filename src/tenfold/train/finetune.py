@@ -1,0 +1,206 @@
+"""One fine-tuning run on TRL's SFTTrainer: encoded rows in, a trained model and its losses out.
+
+The run survives kill -9: checkpoints lie in `folder/checkpoints`, each with a mark that says it is whole, and a second
+call continues after the newest whole one. On the CPU in fp32 the losses are then the same, bit for bit.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from contextlib import contextmanager
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from datasets import Dataset
+from pydantic import Field
+from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
+from transformers.utils import logging as transformers_logging
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from tenfold.core import jsonl
+from tenfold.core.config import Config
+from tenfold.store.progress import counter
+from tenfold.train.encoding import EncodedRow
+
+WHOLE = "whole"
+"""A file of this name is written last into a checkpoint."""
+
+KEPT_CHECKPOINTS = 2
+
+
+class FinetuneConfig(Config):
+    """How long, how fast and in which order to train."""
+
+    epochs: float = Field(1.0, gt=0)
+    """Passes over the rows."""
+    max_steps: int | None = Field(None, ge=1)
+    """Optimizer steps in all; overrides epochs."""
+    batch_size: int = Field(8, ge=1)
+    """Rows in one forward pass."""
+    accumulate: int = Field(1, ge=1)
+    """Forward passes in one optimizer step."""
+    learning_rate: float = Field(2e-4, gt=0)
+    """The highest rate."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """The course of the rate after the warm-up."""
+    warmup_steps: int = Field(0, ge=0)
+    """Steps in which the rate rises from 0."""
+    weight_decay: float = Field(0.0, ge=0)
+    """AdamW's weight decay."""
+    beta2: float = Field(0.999, gt=0, lt=1)
+    """AdamW's decay of the second moment."""
+    clip: float = Field(1.0, ge=0)
+    """Largest gradient norm; 0 does not clip."""
+    save_every: int = Field(50, ge=1)
+    """Optimizer steps between checkpoints."""
+    seed: int = 0
+    """Of the order of rows and of dropout."""
+
+
+def finetune(
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[EncodedRow],
+    config: FinetuneConfig,
+    folder: Path,
+    *,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> list[dict[str, Any]]:
+    """Trains `model` in place; returns one {step, loss, learning_rate, grad_norm, epoch} per optimizer step.
+
+    Args:
+        rows: from `encoding.encode_all`; the loss is on the answers alone.
+        folder: of this run; holds `checkpoints/` and `steps.jsonl`. A second call with the same folder continues.
+        callbacks: methods that plug in at step boundaries.
+    """
+    last = newest_whole(folder / "checkpoints")
+    log = StepLog(folder / "steps.jsonl", _steps_of(last))
+    with _quiet(), counter("Training", total=num_steps(len(rows), config)) as advance:
+        trainer = SFTTrainer(
+            model=model,  # pyright: ignore[reportArgumentType]
+            args=_arguments(config, folder),
+            train_dataset=Dataset.from_list([_columns(row) for row in rows]),
+            processing_class=tokenizer,
+            callbacks=[log, *callbacks, CheckpointMarks(), StepCounter(advance)],
+        )
+        trainer.remove_callback(PrinterCallback)  # it writes to stdout, which is for results
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    return log.steps
+
+
+def num_steps(num_rows: int, config: FinetuneConfig) -> int:
+    """Optimizer steps of a whole run; the last step of an epoch may be short."""
+    if config.max_steps is not None:
+        return config.max_steps
+    batches = ceil(num_rows / config.batch_size)
+    return max(1, ceil(config.epochs * ceil(batches / config.accumulate)))
+
+
+def newest_whole(checkpoints: Path) -> Path | None:
+    """The newest checkpoint that was written to its end, or None; torn ones are removed."""
+    found = sorted(checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
+    for torn in (path for path in found if not (path / WHOLE).exists()):
+        shutil.rmtree(torn)
+    return next((path for path in reversed(found) if path.exists()), None)
+
+
+class StepLog(TrainerCallback):
+    """Keeps one row per optimizer step, in memory and in a JSONL file; steps after the checkpoint are forgotten."""
+
+    def __init__(self, path: Path, num_done: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.steps: list[dict[str, Any]] = jsonl.recover(path)[:num_done]
+        path.write_text("".join(json.dumps(step) + "\n" for step in self.steps), encoding="utf-8")
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        if logs and "loss" in logs and state.is_world_process_zero:
+            step = {"step": state.global_step} | {
+                key: logs.get(key) for key in ("loss", "learning_rate", "grad_norm", "epoch")
+            }
+            self.steps.append(step)
+            jsonl.append(self.path, step)
+
+
+class CheckpointMarks(TrainerCallback):
+    """Marks each checkpoint as whole once it is written, then removes all but the newest ones.
+
+    Trainer's own limit deletes the old checkpoints before the new one is known to be whole.
+    """
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if not state.is_world_process_zero:
+            return
+        folder = Path(args.output_dir)
+        (folder / f"checkpoint-{state.global_step}" / WHOLE).touch()
+        found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
+        for old in found[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(old)
+
+
+class StepCounter(TrainerCallback):
+    """Moves the progress bar."""
+
+    def __init__(self, advance: Any) -> None:
+        self.advance = advance
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.advance(state.global_step)
+
+
+def _steps_of(checkpoint: Path | None) -> int:
+    return int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
+
+
+def _columns(row: EncodedRow) -> dict[str, list[int]]:
+    return {"input_ids": list(row.ids), "completion_mask": [0] * row.num_prompt + [1] * row.num_learned}
+
+
+def _arguments(config: FinetuneConfig, folder: Path) -> SFTConfig:
+    return SFTConfig(
+        output_dir=str(folder / "checkpoints"),
+        num_train_epochs=config.epochs,
+        max_steps=config.max_steps or -1,
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.accumulate,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=_scheduler(config),
+        warmup_steps=config.warmup_steps,
+        weight_decay=config.weight_decay,
+        adam_beta2=config.beta2,
+        max_grad_norm=config.clip,
+        seed=config.seed,
+        data_seed=config.seed,
+        save_strategy="steps",
+        save_steps=config.save_every,
+        logging_steps=1,
+        disable_tqdm=True,
+        report_to=[],
+        max_length=None,
+        activation_checkpointing=False,
+        bf16=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        completion_only_loss=True,
+    )
+
+
+def _scheduler(config: FinetuneConfig) -> str:
+    return "constant_with_warmup" if config.schedule == "constant" and config.warmup_steps else config.schedule
+
+
+@contextmanager
+def _quiet() -> Any:
+    """Keeps the trainer's own bars and notices off the terminal: progress is ours."""
+    import datasets
+
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        datasets.enable_progress_bars()
