@@ -58,11 +58,27 @@ class Weights:
 
     def cosine(self, first: str, second: str) -> float:
         """Between 0 (no word in common) and 1."""
-        ours, theirs = self.vector(first), self.vector(second)
-        return sum(weight * theirs[word] for word, weight in ours.items() if word in theirs)
+        return _dot(self.vector(first), self.vector(second))
 
 
 def cosine_matrix(texts: Sequence[str]) -> NDArray[np.float64]:
     """The cosine of every pair of texts, their words weighted over these texts."""
     matrix_NV = Weights.of(texts).matrix(texts)
     return (matrix_NV @ matrix_NV.T).toarray()
+
+
+def distractor_cosines(weights: Weights, questions: Iterable[tuple[Sequence[str], int]]) -> list[float]:
+    """The cosine of the right option with each distractor, over questions given as (options, place of the right one)."""
+    vectors: dict[str, dict[str, float]] = {}
+    cosines = []
+    for options, gold in questions:
+        for text in options:
+            if text not in vectors:
+                vectors[text] = weights.vector(text)
+        right = vectors[options[gold]]
+        cosines += [_dot(right, vectors[text]) for place, text in enumerate(options) if place != gold]
+    return cosines
+
+
+def _dot(first: dict[str, float], second: dict[str, float]) -> float:
+    return sum(weight * second[word] for word, weight in first.items() if word in second)
