@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from evals.inspect.little_task import NUM_SAMPLES, counted, little
 from tenfold.core.errors import ApparatusError, MissingArtifactError
 from tenfold.evals.inspect.backends import offer
@@ -96,7 +97,7 @@ def test_failed_call_is_the_apparatus_failure_of_its_sample(tmp_path, monkeypatc
 
 def test_task_whose_every_sample_fails_is_one_clear_error(tmp_path):
     model = offer(counted(tmp_path, 0.0))
-    with pytest.raises(ApparatusError, match="every sample of .*little failed, the first with: rejected: the key is wrong"):
+    with pytest.raises(ApparatusError, match=r"every sample of .*little failed, the first with: rejected: the key is wrong"):
         run_tasks([little(2, "refused")], model, tmp_path / "logs", cache=tmp_path / "cache")
 
 

@@ -104,7 +104,9 @@ def _quiet(log_dir: Path, cache: Path) -> Iterator[None]:
     environment = {
         "INSPECT_CACHE_DIR": str(cache.absolute()),
         "XDG_DATA_HOME": str(cache.absolute() / "data"),
-        "INSPECT_TRACE_FILE": str((log_dir / "trace.log").absolute()),  # never a device: Inspect compresses and deletes the file
+        "INSPECT_TRACE_FILE": str(
+            (log_dir / "trace.log").absolute()
+        ),  # never a device: Inspect compresses and deletes the file
         "INSPECT_PY_LOGGER_FORMAT": "plain",  # its other formats print warnings on stdout, also after the run
     }
     hook = sys.excepthook  # Inspect sets its own
