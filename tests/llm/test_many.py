@@ -10,7 +10,7 @@ from stub_openai import TRANSIENT, Faults, StubServer
 from tenfold.llm.chat import ChatModel, ChatReply, ChatRequest, ProviderError, user
 from tenfold.llm.endpoint import Endpoint
 from tenfold.llm.limits import Limited
-from tenfold.llm.many import WAITING_PER_SLOT, ask_all
+from tenfold.llm.many import WORKERS_PER_SLOT, ask_all
 from tenfold.llm.retries import Retrying
 from tenfold.llm.scripted import Scripted
 from tenfold.llm.wrapping import Wrapper
@@ -52,27 +52,37 @@ def questions(number):
     return {f"q{place}": ChatRequest((user(f"question {place}"),)) for place in range(number)}
 
 
-def asked(model, requests, concurrency):
+def asked(model, requests, concurrency, *, warm_up=None):
     """Every report of `ask_all`, in order."""
     reports = []
-    asyncio.run(ask_all(model, requests, concurrency=concurrency, on_reply=lambda *report: reports.append(report)))
+
+    async def main():
+        if warm_up:  # the first call of a loop opens the client
+            await warm_up.chat(ChatRequest((user("warm up"),)))
+        await ask_all(model, requests, concurrency=concurrency, on_reply=lambda *report: reports.append(report))
+
+    asyncio.run(asyncio.wait_for(main(), 60))
     return reports
 
 
 def test_a_thousand_calls_with_one_in_ten_failing():
     concurrency = 16
-    with StubServer(answer=lambda asked: asked.text[::-1], latency_s=0.03, faults=Faults(0.1), retry_after="0.1") as server:
-        meter = Meter(Endpoint("stub", base_url=server.base_url, timeout_s=1.0))
-        model = Retrying(meter, attempts=8, first_wait_s=0.1)
-        reports = asked(model, questions(1000), concurrency)
-    assert {key: reply.text for key, reply in reports} == {
-        key: request.messages[0].text[::-1] for key, request in questions(1000).items()
-    }
+    faults = Faults(0.1)
+    with StubServer(
+        answer=lambda asked: asked.text[::-1],
+        latency_s=0.05,
+        faults=lambda asked: None if asked.text == "warm up" else faults(asked),
+        retry_after="0.1",
+    ) as server:
+        endpoint = Endpoint("stub", base_url=server.base_url, timeout_s=2.0)
+        meter = Meter(endpoint)
+        reports = asked(Retrying(meter, attempts=8, first_wait_s=0.1), questions(1000), concurrency, warm_up=endpoint)
     assert len(reports) == 1000
-    assert set(server.answered.values()) == {1} and len(server.answered) == 1000
+    assert {key: reply.text for key, reply in reports} == {key: f"question {key[1:]}"[::-1] for key in questions(1000)}
+    assert set(server.answered.values()) == {1} and len(server.answered) == 1001
     assert set(server.num_faults) == set(TRANSIENT) and 70 <= server.num_faults.total() <= 160
-    assert len(server.requests) == 1000 + server.num_faults.total() == len(meter.calls)
-    assert meter.most_at_once <= concurrency
+    assert len(server.requests) == 1001 + server.num_faults.total() == 1 + len(meter.calls)
+    assert meter.most_at_once == concurrency
     assert meter.share_busy(concurrency) >= 0.95
 
 
@@ -109,7 +119,7 @@ def test_what_waits_is_bounded():
                 await ask_all(model, questions(200), concurrency=3, on_reply=lambda *_: None)
 
     asyncio.run(main())
-    assert len(begun) == 3 * WAITING_PER_SLOT
+    assert len(begun) == 3 * WORKERS_PER_SLOT
 
 
 def test_failures_are_reported_beside_answers():

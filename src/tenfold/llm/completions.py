@@ -86,7 +86,7 @@ def _begin_answer(body: dict[str, Any], prefix: str, *, is_openai: bool) -> None
     if is_openai:
         raise ProviderError("unsupported", "this endpoint cannot continue a begun answer; leave answer_prefix empty")
     body["messages"].append({"role": "assistant", "content": prefix})
-    body["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
+    body |= {"continue_final_message": True, "add_generation_prompt": False}
 
 
 def _ask_for_ranks(body: dict[str, Any]) -> None:

@@ -1,10 +1,11 @@
-"""Slots: the right to have one request under way. Whoever only waits (a back-off, a lock) lends its slot to others.
+"""Slots: the right to have one request under way. Whoever only waits (a back-off, an equal request) lends its slot.
 
 `ask_all` and `Limited` hold a slot around each call. Code deeper down need not know which: `lent()` gives the held
-slot back for the length of a block, so that waiting never leaves the endpoint idle.
+slots back for the length of a block, so that waiting never leaves the endpoint idle.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -14,46 +15,72 @@ from weakref import WeakKeyDictionary
 Thing = TypeVar("Thing")
 
 
-class PerLoop(Generic[Thing]):
-    """One thing for each event loop: semaphores and connections cannot be moved from one to another."""
+class Slots:
+    """A number of slots. One that is given back goes to whoever has waited longest; `on_free` hears if nobody waits."""
 
-    def __init__(self, make: Callable[[], Thing]) -> None:
-        self._make = make
-        self._things: WeakKeyDictionary[asyncio.AbstractEventLoop, Thing] = WeakKeyDictionary()
+    def __init__(self, number: int, *, on_free: Callable[[], None] = lambda: None) -> None:
+        assert number > 0, number
+        self.free = number
+        self._on_free = on_free
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def get(self) -> Thing:
-        """The running loop's thing, made when it is first asked for."""
-        loop = asyncio.get_running_loop()
-        if loop not in self._things:
-            self._things[loop] = self._make()
-        return self._things[loop]
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for a slot."""
+        return any(not waiter.done() for waiter in self._waiting)
+
+    async def take(self) -> None:
+        """Takes a slot, waiting in line if there is none."""
+        if self.free:
+            self.free -= 1
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.give()  # it was handed over in the moment of the cancellation
+            raise
+
+    def give(self) -> None:
+        """Gives a slot back."""
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self.free += 1
+        self._on_free()
 
 
 class Slot:
-    """One unit of a semaphore, taken by `take` and given back by `give`; giving twice gives once."""
+    """One of the slots, in the hands of one call; giving it back twice gives it back once."""
 
-    def __init__(self, semaphore: asyncio.Semaphore) -> None:
-        self._semaphore = semaphore
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
         self.held = False
 
     async def take(self) -> None:
         """Waits until the slot is ours."""
-        await self._semaphore.acquire()
+        await self._slots.take()
         self.held = True
 
     def give(self) -> None:
-        """Gives the slot back, if it is ours."""
+        """Gives the slot back if it is ours."""
         if self.held:
             self.held = False
-            self._semaphore.release()
+            self._slots.give()
 
 
-_ours: ContextVar[tuple[Slot, ...]] = ContextVar("slots held by the current call", default=())
+_ours: ContextVar[tuple[Slot, ...]] = ContextVar("slots of the current call", default=())
 
 
 @asynccontextmanager
-async def holding(slot: Slot) -> AsyncIterator[None]:
-    """Runs a block in a slot that was taken; gives it back at the end, however the block ends."""
+async def holding(slots: Slots) -> AsyncIterator[None]:
+    """Runs a block in a slot: waits for it, and gives it back however the block ends."""
+    slot = Slot(slots)
+    await slot.take()
     token = _ours.set((*_ours.get(), slot))
     try:
         yield
@@ -71,3 +98,18 @@ async def lent() -> AsyncIterator[None]:
     yield
     for slot in slots:
         await slot.take()
+
+
+class PerLoop(Generic[Thing]):
+    """One thing for each event loop: slots and connections cannot be moved from one to another."""
+
+    def __init__(self, make: Callable[[], Thing]) -> None:
+        self._make = make
+        self._things: WeakKeyDictionary[asyncio.AbstractEventLoop, Thing] = WeakKeyDictionary()
+
+    def get(self) -> Thing:
+        """The running loop's thing, made when it is first asked for."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._things:
+            self._things[loop] = self._make()
+        return self._things[loop]
