@@ -1,0 +1,153 @@
+"""One reading of one question: an item under an arm, in one prompt format and one order of its options.
+
+    Ask.outstanding(replies) -> the requests that are still to be made       Ask.mark(replies) -> what the answer was
+
+Replies are looked up by the digest of their request. So a request that several questions share, as the four of a quad
+without picture do, is made once, and a finished one is never repeated.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tenfold.core.errors import ConfigError
+from tenfold.evals.permute import rotations
+from tenfold.llm.chat import ChatReply, ChatRequest, Image, Message
+from tenfold.systems.deepeval import letters
+from tenfold.systems.deepeval.arms import NUM_PROMPTS, collapse, message, question
+from tenfold.systems.deepeval.items import LETTERS, Item
+from tenfold.systems.deepeval.letters import Method, Scoring
+from tenfold.systems.deepeval.parsers import Parser, parse
+
+Circular = Literal["off", "mean", "strict", "vote"]
+Mode = Literal["clean", "official"]
+Order = tuple[int, ...]
+UNSCORED = ("letter_unranked", "apparatus")
+"""States that say nothing about the model: the endpoint did not rank a letter, or the call failed."""
+Replies = Mapping[str, ChatReply]
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How answers are taken, the same for all questions of a run."""
+
+    method: Method = "letter"
+    scoring: Scoring = "pmi"
+    circular: Circular = "off"
+    prompts: tuple[int, ...] = tuple(range(1, NUM_PROMPTS + 1))
+    parser: Parser = "robust"
+    mode: Mode = "clean"
+
+    def check(self) -> "Manner":
+        """Returns itself.
+
+        Raises:
+            ConfigError: two settings that do not go together.
+        """
+        if self.mode == "official" and (self.method, self.parser) != ("generate", "official"):
+            raise ConfigError(
+                f"mode 'official' is the published runner, which writes and uses its own parser; got method "
+                f"{self.method!r} and parser {self.parser!r}; give method=generate and parser=official, or mode=clean"
+            )
+        if self.method == "text" and self.circular != "off":
+            raise ConfigError("method 'text' shows no list of options, so there is nothing to rotate; give circular=off")
+        return self
+
+    @property
+    def readings(self) -> list[tuple[int, Order]]:
+        """Prompt format and order of options of each reading of a question; texts are ranked once, without either."""
+        if self.method == "text":
+            return [(1, rotations(4)[0])]
+        orders = rotations(4)[: 1 if self.circular == "off" else None]
+        return [(prompt, order) for prompt in self.prompts for order in orders]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What an answer was: `pick` is the index of the chosen option in the item's own order, None where there is none."""
+
+    state: str
+    pick: int | None
+    rule: str
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One reading of a question."""
+
+    item: Item
+    manner: Manner
+    order: Order
+    shown: tuple[str, ...]
+    """The options as the model sees them."""
+    message: Message
+    description: str | None
+
+    def outstanding(self, replies: Replies) -> list[ChatRequest]:
+        """The requests whose replies are needed next; none when the reading is complete."""
+        if self.manner.mode == "official":
+            return self._next_attempt(replies)
+        return [request for request in self._requests() if request.digest not in replies]
+
+    def mark(self, replies: Replies) -> Mark:
+        """What the answer was; state `apparatus` where a reply is missing."""
+        if self.manner.mode == "official":
+            return self._official_mark(replies)
+        if self.outstanding(replies):
+            return Mark("apparatus", None, "no reply")
+        found = [replies[request.digest] for request in self._requests()]
+        if self.manner.method == "generate":
+            return self._parsed(found[0])
+        texts = self.manner.method == "text"
+        scores = letters.text_scores(self.manner.scoring, found[0], found[-1]) if texts else letters.ranked(found[0])
+        if scores is None:
+            return Mark("letter_unranked", None, "a candidate has no log-probability")
+        return Mark("ok", self.order[letters.best(scores)], self.manner.method)
+
+    def _requests(self) -> list[ChatRequest]:
+        if self.manner.method == "generate":
+            return [letters.to_write(self.message)]
+        if self.manner.method == "letter":
+            return [letters.to_rank_letters(self.message)]
+        given = letters.to_rank_texts(self.item.task, self.shown, self.description)
+        if self.manner.scoring != "pmi" or self.description is None:
+            return [given]
+        return [given, letters.to_rank_texts(self.item.task, self.shown, None)]
+
+    def _parsed(self, reply: ChatReply) -> Mark:
+        if reply.finish_reason == "content_filter":
+            return Mark("refusal", None, "content filter")
+        cut_off = reply.finish_reason == "length"
+        found = parse(reply.text, self.shown, parser=self.manner.parser, cut_off=cut_off)
+        pick = None if found.letter is None else self.order[LETTERS.index(found.letter)]
+        return Mark(found.state, pick, found.rule)
+
+    def _attempts(self) -> Iterator[ChatRequest]:
+        return (letters.to_write_as_published(self.message, attempt) for attempt in range(letters.OFFICIAL_ATTEMPTS))
+
+    def _next_attempt(self, replies: Replies) -> list[ChatRequest]:
+        """Samples until one holds a letter, as the published runner does."""
+        for request in self._attempts():
+            if request.digest not in replies:
+                return [request]
+            if self._parsed(replies[request.digest]).pick is not None:
+                return []
+        return []
+
+    def _official_mark(self, replies: Replies) -> Mark:
+        if self._next_attempt(replies):
+            return Mark("apparatus", None, "no reply")
+        known = [replies[request.digest] for request in self._attempts() if request.digest in replies]
+        return self._parsed(known[-1])
+
+
+def read_item(item: Item, manner: Manner, picture: Image | None, description: str | None) -> list[Ask]:
+    """All readings of a question under one arm's picture and description."""
+    return [_ask(item, manner, prompt, order, picture, description) for prompt, order in manner.readings]
+
+
+def _ask(item: Item, manner: Manner, prompt: int, order: Order, picture: Image | None, description: str | None) -> Ask:
+    tidy: Sequence[str] = item.options if manner.mode == "official" else [collapse(option) for option in item.options]
+    shown = tuple(tidy[index] for index in order)
+    asked = message(question(item, prompt, shown), picture, description)
+    return Ask(item, manner, order, shown, asked, description)

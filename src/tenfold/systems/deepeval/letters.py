@@ -1,0 +1,69 @@
+"""How an answer is taken from a model: by writing, by the letters' probabilities, or by the options' own (section 7).
+
+    generate   the model writes; a parser reads the letter
+    letter     log-probability of the four letters after an answer that has begun with `... (`; one reading of the prompt
+    text       log-probability of each option as the end of `Cartoon: {description}` newline `Title of the cartoon:`,
+               as sum, per token, or less the same without the description (PMI). Needs no instruction following.
+
+`text` asks with bare text: a request without messages, whose candidates continue its `answer_prefix`.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from tenfold.llm.chat import ChatReply, ChatRequest, Message
+from tenfold.systems.deepeval.arms import fill, read_prompt
+from tenfold.systems.deepeval.items import LETTERS, Task
+
+Method = Literal["generate", "letter", "text"]
+Scoring = Literal["pmi", "per-token", "sum"]
+
+MAX_TOKENS = 512
+OFFICIAL_TEMPERATURE = 0.2
+OFFICIAL_ATTEMPTS = 6
+OFFICIAL_MAX_TOKENS = 256
+
+
+def to_write(message: Message) -> ChatRequest:
+    """Greedy writing."""
+    return ChatRequest((message,), max_tokens=MAX_TOKENS)
+
+
+def to_write_as_published(message: Message, attempt: int) -> ChatRequest:
+    """The published runner's sampling; attempt 0 to 5, each with its own seed."""
+    return ChatRequest((message,), max_tokens=OFFICIAL_MAX_TOKENS, temperature=OFFICIAL_TEMPERATURE, seed=attempt)
+
+
+def to_rank_letters(message: Message) -> ChatRequest:
+    """The four letters as continuations of a begun answer."""
+    return ChatRequest((message,), max_tokens=1, candidates=tuple(LETTERS), answer_prefix=read_prompt("answer"))
+
+
+def to_rank_texts(task: Task, options: Sequence[str], description: str | None) -> ChatRequest:
+    """The options as continuations of a bare text, with or without a line that describes the cartoon."""
+    given = "" if description is None else fill(read_prompt("text_given"), [description])
+    candidates = tuple(f" {option}" for option in options)
+    return ChatRequest((), max_tokens=1, candidates=candidates, answer_prefix=given + read_prompt(f"text_{task}"))
+
+
+def text_scores(scoring: Scoring, given: ChatReply, alone: ChatReply | None) -> list[float] | None:
+    """One score per option; None where the model cannot rank one. `alone`, for PMI, is the reply without description."""
+    scores = ranked(given)
+    if scoring == "sum" or scores is None:
+        return scores
+    if scoring == "per-token":
+        return [score / tokens for score, tokens in zip(scores, given.candidate_tokens, strict=True)]
+    assert alone is not None, "PMI compares with the reply without a description"
+    baseline = ranked(alone)
+    return None if baseline is None else [score - less for score, less in zip(scores, baseline, strict=True)]
+
+
+def ranked(reply: ChatReply) -> list[float] | None:
+    """The candidates' log-probabilities, or None where the endpoint ranked not all of them."""
+    scores = [score for score in reply.candidate_logprobs if score is not None]
+    return scores if scores and len(scores) == len(reply.candidate_logprobs) else None
+
+
+def best(scores: Sequence[float]) -> int:
+    """The index of the highest score; of equal ones the first, so that equal questions get equal answers."""
+    return max(range(len(scores)), key=lambda index: (scores[index], -index))

@@ -1,0 +1,146 @@
+"""The verbs `run` and `report`: models x tasks x arms over one set of questions, and runs set side by side.
+
+Rows of `run`: `call/...` a reply by the digest of its request; `question/...` what was asked; `answer/...` how a question
+was read under one model, task and arm. Answers follow from calls, so a killed and resumed run ends with equal metrics.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from tenfold.core.config import Config, split_commas
+from tenfold.core.errors import ConfigError
+from tenfold.core.records import Metrics, Verb
+from tenfold.store.runs import Run
+from tenfold.systems.deepeval import arms, opening, outcome, page, reporting
+from tenfold.systems.deepeval.arms import Arm
+from tenfold.systems.deepeval.asking import Circular, Manner, Mode
+from tenfold.systems.deepeval.data import load
+from tenfold.systems.deepeval.items import TASKS, Task
+from tenfold.systems.deepeval.letters import Method, Scoring
+from tenfold.systems.deepeval.parsers import Parser
+from tenfold.systems.deepeval.session import Session, Stages
+from tenfold.systems.deepeval.staging import stage
+
+Words = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
+ALL = "all"
+
+
+class RunConfig(Config):
+    """Ask models about cartoons, with and without the picture, with and without a description of it."""
+
+    models: Words = ("smollm2",)
+    """Models: smollm2, a folder, a hub id, or openai:NAME."""
+    data: str = "quads"
+    """Questions: quads, released, scenes, or the folder or file of your own set."""
+    tasks: Words = ("title", "meaning")
+    """Tasks: description, title, meaning."""
+    arms: Words = ("none", "text-oracle", "text-wrong")
+    """Arms: image, none, wrong-image, blank, oracle, own, text-oracle, text-own, text-wrong."""
+    method: Method = "text"
+    """How answers are taken: text (the options' own probability; text arms, local models), letter, or generate."""
+    scoring: Scoring = "pmi"
+    """For method text: pmi (less the score without description), per-token, or sum."""
+    circular: Circular = "off"
+    """Ask in all four rotations of the options; count their mean, all right (strict), or the majority (vote)."""
+    prompts: str = ALL
+    """Prompt formats: all, or some of 1,2,3."""
+    parser: Parser = "robust"
+    """Reader of written answers: robust (never guesses) or official (the published one)."""
+    mode: Mode = "clean"
+    """official: the published runner, with raw options, sampling and further attempts."""
+    limit_blocks: int | None = Field(default=None, ge=1)
+    """Use only the first blocks of each task (questions, where there are no blocks)."""
+    seed: int = 0
+    """Of the quads and of the wrong pictures."""
+    dtype: str = "auto"
+    """Weights of local models: auto (as stored), bf16 or fp32."""
+
+
+def manner(config: RunConfig) -> Manner:
+    """How answers are taken; ConfigError where the settings do not go together."""
+    prompts = prompt_numbers(config.prompts)
+    return Manner(config.method, config.scoring, config.circular, prompts, config.parser, config.mode).check()
+
+
+def prompt_numbers(text: str | int) -> tuple[int, ...]:
+    """The prompt formats that `all`, `2` or `1,3` mean; ConfigError otherwise."""
+    if text == ALL:
+        return tuple(range(1, arms.NUM_PROMPTS + 1))
+    parts = [part.strip() for part in str(text).split(",")]
+    if not all(part in ("1", "2", "3") for part in parts):
+        raise ConfigError(f"prompts is {text!r}; give all, or some of 1,2,3")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def run(config: RunConfig, run: Run) -> Metrics:
+    """Asks what has not been asked yet, then reads all answers.
+
+    Raises:
+        UserError: a model, a task, an arm or a combination that is not accepted.
+        ApparatusError: no call succeeded, or questions without picture were told apart on quads.
+    """
+    how = manner(config)
+    chosen = [arms.find(name) for name in dict.fromkeys(config.arms)]
+    tasks = [check_task(name) for name in dict.fromkeys(config.tasks)]
+    models = list(dict.fromkeys(config.models))
+    check_all(models, tasks, chosen, how)
+    data = load(config.data, tasks=tasks, seed=config.seed)
+    stages = {task: stage(data, task, chosen, limit_blocks=config.limit_blocks, seed=config.seed) for task in tasks}
+    _note_questions(run, stages)
+    sessions = [Session(name, run, dtype=config.dtype) for name in models]
+    for session in sessions:
+        session.answer(stages, chosen, how)
+    answers = [row for row in run.rows.values() if row.get("kind") == "answer"]
+    costs = {session.name: session.cost() for session in sessions}
+    settings = config.model_dump(mode="json", include={"data", "method", "scoring", "circular", "parser", "mode"})
+    return settings | outcome.outcome(answers, config.circular, stages, costs)
+
+
+def check_all(models: Sequence[str], tasks: Sequence[Task], chosen: Sequence[Arm], how: Manner) -> None:
+    """Refuses, before any work, what cannot be asked.
+
+    Raises:
+        UserError: the first model, task and arm that do not go together.
+    """
+    if not (models and tasks and chosen):
+        raise ConfigError("there is nothing to run; give at least one model, one task and one arm")
+    for name in models:
+        takes_images = any(arm.needs_images for arm in chosen) and opening.takes_images(name)
+        for arm in chosen:
+            for task in tasks:
+                arms.check(arm, task, model=name, takes_images=takes_images)
+        if how.method == "text":
+            _check_bare_text(name, chosen)
+
+
+def _check_bare_text(name: str, chosen: Sequence[Arm]) -> None:
+    seeing = next((arm.name for arm in chosen if arm.shows_picture), None)
+    if seeing:
+        raise ConfigError(f"method 'text' scores bare texts, but arm {seeing!r} shows a picture; give method=letter")
+    if opening.is_endpoint(name):
+        raise ConfigError(f"method 'text' needs a local model, but {name!r} is an endpoint; give method=letter or generate")
+
+
+def check_task(name: str) -> Task:
+    """The task of this name; ConfigError if there is none."""
+    found = next((task for task in TASKS if task == name), None)
+    if found is None:
+        raise ConfigError(f"task is {name!r}; give one of {', '.join(TASKS)}")
+    return found
+
+
+def _note_questions(run: Run, stages: Stages) -> None:
+    """Writes down once what every question says, for the page and for later reading."""
+    for staged in stages.values():
+        for item in staged.items:
+            if f"question/{item.id}" not in run.rows:
+                texts: Mapping[str, object] = {"options": list(item.options), "sha256": item.sha256}
+                run.add(f"question/{item.id}", {"kind": "question", **texts})
+
+
+VERBS_RUN = {
+    "run": Verb(RunConfig, run, outcome.summary, page.build),
+    "report": Verb(reporting.ReportConfig, reporting.report, reporting.summary, page.build_comparison),
+}
