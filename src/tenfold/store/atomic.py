@@ -11,20 +11,29 @@ from typing import Any
 from filelock import FileLock
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replaces a file in one step: a reader sees the old content or the new, never a part."""
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Replaces a file in one step: a reader sees the old content or the new, never a part.
+
+    `write` fills the path that it is given, which lies in the same folder.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    scratch = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
+        write(scratch)
+        with scratch.open("rb") as file:
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        scratch.chmod(0o644)
+        scratch.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        scratch.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a text file in one step."""
+    write_file(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
