@@ -34,7 +34,7 @@ def resolve(name: str, **arguments: object) -> Backend:
         return known
     if name.startswith("openai:"):
         return Backend(lambda: load_target("tenfold.llm.opening:open_endpoint")(name, **arguments), ENDPOINT_CONNECTIONS)
-    return Backend(lambda: load_target("tenfold.nn.chat:open_local")(name, **arguments))
+    return Backend(lambda: load_target("tenfold.nn.vision:open_model")(name, **arguments))
 
 
 for _home in TASKS:

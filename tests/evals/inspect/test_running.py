@@ -15,7 +15,7 @@ from evals.inspect.little_task import NUM_SAMPLES, counted, little
 from tenfold.core.errors import ApparatusError, MissingArtifactError
 from tenfold.evals.inspect.backends import offer
 from tenfold.evals.inspect.logs import read_log
-from tenfold.evals.inspect.running import run_tasks
+from tenfold.evals.inspect.running import _quiet, run_tasks
 
 PROGRAM = Path(__file__).with_name("little_task.py")
 
@@ -109,6 +109,14 @@ def test_quiet_run_leaves_the_process_as_it_was(tmp_path, capsys):
     assert {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"} == {
         name: value for name, value in environment.items() if name != "PYTEST_CURRENT_TEST"
     }
+
+
+def test_inspects_trace_is_a_plain_file_in_the_log_folder(tmp_path):
+    """Inspect deletes that file when it ends: a device, or a file that is not ours, must never stand there."""
+    with _quiet(tmp_path, tmp_path / "cache"):
+        trace = Path(os.environ["INSPECT_TRACE_FILE"])
+        assert trace.parent == tmp_path
+        assert not trace.exists() or trace.is_file()
 
 
 def test_missing_log(tmp_path):

@@ -1,6 +1,7 @@
 """The JSON judge equals scikit-learn's pipeline to 1e-9, is read back bit for bit, and is fast."""
 
 import random
+import re
 import time
 
 import numpy as np
@@ -12,12 +13,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from tenfold.core.errors import ConfigError, MissingArtifactError
-from tenfold.evals.judges.fitting import FitConfig, fit_linear
+from tenfold.evals.judges.fitting import FitConfig, Labelled, fit_linear
 from tenfold.evals.judges.linear import TOKENS, Features, LinearJudge
 
-WORDS = (
-    "the answer is not given so we need more sheep apples # ## 7 cost enough sum total é naïve ? ! .".split()
-)
+WORDS = re.findall(r"\S+", "the answer is not given so we need more sheep apples # ## 7 cost enough sum total é naïve ? ! .")
 
 
 def corpus(number: int, *, length: int = 40, seed: int = 0) -> tuple[list[Features], list[bool]]:
@@ -35,14 +34,14 @@ def corpus(number: int, *, length: int = 40, seed: int = 0) -> tuple[list[Featur
 
 
 CASES, LABELS = corpus(200)
-JUDGE = fit_linear(CASES, LABELS)
+JUDGE = fit_linear(Labelled(CASES, LABELS))
 
 
 @pytest.mark.parametrize("sublinear", [True, False])
 @pytest.mark.parametrize("pairs", [True, False])
 def test_scores_equal_scikit_learn(sublinear, pairs):
     config = FitConfig(sublinear=sublinear, pairs=pairs, min_documents=3, max_terms=300)
-    judge = fit_linear(CASES, LABELS, config=config)
+    judge = fit_linear(Labelled(CASES, LABELS), config)
     vectorizer = TfidfVectorizer(
         token_pattern=TOKENS, ngram_range=(1, 2 if pairs else 1), sublinear_tf=sublinear, min_df=3, max_features=300
     )
@@ -71,7 +70,27 @@ def test_stored_judge_is_the_same_judge(tmp_path):
 
 
 def test_fit_is_repeatable():
-    assert fit_linear(CASES, LABELS) == JUDGE
+    assert fit_linear(Labelled(CASES, LABELS)) == JUDGE
+
+
+def test_terms_of_too_few_domains_are_left_out():
+    cases = [Features(f"{case.text} {'sheep' if i % 2 else 'goat'}house") for i, case in enumerate(CASES)]
+    domains = ["farm" if i % 2 else "alp" for i in range(len(cases))]
+    judge = fit_linear(Labelled(cases, LABELS, domains=domains), FitConfig(min_domains=2))
+    assert "enough" in judge.terms
+    assert not {"sheephouse", "goathouse"} & set(judge.terms)
+    assert "goathouse" in fit_linear(Labelled(cases, LABELS, domains=domains)).terms
+
+
+def test_case_of_weight_two_counts_as_two():
+    double = Labelled(CASES, LABELS, weights=[2.0] * len(CASES))
+    closer = fit_linear(Labelled(CASES, LABELS), FitConfig(strength=2.0))
+    assert np.allclose(fit_linear(double).weights, closer.weights, atol=1e-3)
+
+
+def test_scaled_flags_weigh_more_under_the_same_penalty():
+    scaled = fit_linear(Labelled(CASES, LABELS), FitConfig(flag_scale=5.0))
+    assert scaled.flags["asks"] > JUDGE.flags["asks"]
 
 
 def test_what_tells_the_labels_apart_has_the_largest_weight():
@@ -93,12 +112,12 @@ def test_other_flags_are_refused():
     with pytest.raises(ConfigError, match="got the flags boxed; the judge was fitted with asks, boxed"):
         JUDGE.score(Features("text", {"boxed": 1.0}))
     with pytest.raises(ConfigError, match="give all cases the same flags"):
-        fit_linear([*CASES, Features("text", {})], [*LABELS, True])
+        fit_linear(Labelled([*CASES, Features("text", {})], [*LABELS, True]))
 
 
 def test_too_few_of_a_label_are_refused():
     with pytest.raises(ConfigError, match="got 12 cases, 2 of them positive; give at least 10 of each label"):
-        fit_linear(CASES[:12], [True, True] + [False] * 10)
+        fit_linear(Labelled(CASES[:12], [True, True] + [False] * 10))
 
 
 def test_bad_files(tmp_path):

@@ -4,14 +4,14 @@ The model is opened when the first answer is asked of it, so that scoring a log 
 """
 
 import time
-from functools import cached_property
+from functools import cache
 
 from inspect_ai.model import ChatMessage, GenerateConfig, ModelAPI, ModelCall, ModelOutput, RetryDecision
 from inspect_ai.tool import ToolChoice, ToolInfo
 from inspect_ai.util import concurrency
 
 from tenfold.core.errors import ConfigError
-from tenfold.evals.inspect.backends import PROVIDER, Resolve
+from tenfold.evals.inspect.backends import PROVIDER, Backend, Resolve, offered
 from tenfold.evals.inspect.messages import DEFAULT_MAX_TOKENS, to_output, to_request
 from tenfold.llm.chat import TRANSIENT, ChatModel, ProviderError
 
@@ -30,9 +30,15 @@ class ChatModelAPI(ModelAPI):
         **arguments: object,
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config)
-        self.backend = resolve(model_name, **arguments)
+        found = resolve(model_name, **arguments)
+        self._found = Backend(cache(found.open), found.connections)
 
-    @cached_property
+    @property
+    def backend(self) -> Backend:
+        """The model last offered under this name, else the one that was resolved: Inspect keeps an instance for good."""
+        return offered(self.model_name) or self._found
+
+    @property
     def chat(self) -> ChatModel:
         """The model itself; the first use opens it."""
         return self.backend.open()
@@ -49,11 +55,12 @@ class ChatModelAPI(ModelAPI):
         if tools:
             raise ConfigError("models under tenfold/ do not take tools; use a task without tools, or another provider")
         request = to_request(input, config)
+        chat = self.chat
         async with self._slot():
             start = time.perf_counter()
-            reply = await self.chat.chat(request)
+            reply = await chat.chat(request)
             seconds = time.perf_counter() - start
-        output = to_output(reply, model=self.model_name, fingerprint=self.chat.fingerprint)
+        output = to_output(reply, model=self.model_name, fingerprint=chat.fingerprint)
         return output, ModelCall.create({"digest": request.digest}, {"cached": reply.cached}, time=seconds)
 
     def _slot(self):  # Inspect's own limit adapts and may let twenty calls through at once

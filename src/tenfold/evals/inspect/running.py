@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from inspect_ai.model import Model
 
 PRINTED = "inspect.txt"
+TRACE = "trace.log"
 
 
 def run_tasks(
@@ -104,9 +105,9 @@ def _quiet(log_dir: Path, cache: Path) -> Iterator[None]:
     environment = {
         "INSPECT_CACHE_DIR": str(cache.absolute()),
         "XDG_DATA_HOME": str(cache.absolute() / "data"),
-        "INSPECT_TRACE_FILE": str(
-            (log_dir / "trace.log").absolute()
-        ),  # never a device: Inspect compresses and deletes the file
+        # Inspect compresses this file at the end and deletes it: it must be a plain file of ours, never a device
+        "INSPECT_TRACE_FILE": str((log_dir / TRACE).absolute()),
+        "INSPECT_TRACE_LEVEL": "ERROR",
         "INSPECT_PY_LOGGER_FORMAT": "plain",  # its other formats print warnings on stdout, also after the run
     }
     hook = sys.excepthook  # Inspect sets its own
