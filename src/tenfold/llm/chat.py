@@ -91,6 +91,7 @@ class ChatRequest:
     """Everything on which an answer depends, but for the model itself."""
 
     messages: tuple[Message, ...]
+    """The conversation; without any, `answer_prefix` is continued as bare text, which only local models can do."""
     max_tokens: int = 1024
     temperature: float = 0.0
     top_p: float = 1.0

@@ -26,8 +26,10 @@ def payload(model: str, request: ChatRequest, *, is_openai: bool) -> dict[str, A
     """The body of a request.
 
     Raises:
-        ProviderError: OpenAI's own endpoint cannot continue an answer that has begun.
+        ProviderError: unsupported: bare text, or, at OpenAI's own endpoint, an answer that has begun.
     """
+    if not request.messages:
+        raise ProviderError("unsupported", "chat endpoints cannot continue bare text; use a local model")
     body: dict[str, Any] = {
         "model": model,
         "messages": [_message(message) for message in request.messages],
