@@ -73,9 +73,12 @@ def _step(line: str, expression: str, value: str) -> Step:
 def parse_tree(text: str) -> Tree:
     """Plain arithmetic as a tree; ChainError for anything else, a plus sign before a number included."""
     try:
-        return _tree(ast.parse(_clean(text), mode="eval").body)
+        tree = _tree(ast.parse(_clean(text), mode="eval").body)
     except (SyntaxError, ValueError):
         raise ChainError("not arithmetic") from None
+    if variables(tree):
+        raise ChainError("not arithmetic")
+    return tree
 
 
 def _clean(text: str) -> str:
@@ -83,8 +86,15 @@ def _clean(text: str) -> str:
     return re.sub(r"(?<![\d.])0+(?=\d)", "", text).strip()
 
 
+def parse_named_tree(text: str) -> Tree:
+    """Plain arithmetic over variables as a tree."""
+    return _tree(ast.parse(text, mode="eval").body)
+
+
 def _tree(node: ast.expr) -> Tree:
     match node:
+        case ast.Name(id=name):
+            return name
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             return Fraction(str(number))
         case ast.UnaryOp(op=ast.USub(), operand=operand):
