@@ -28,7 +28,7 @@ class AuditConfig(Config):
     """Find out how far rules get that do not see the picture."""
 
     data: str = "deepeval"
-    """Questions: deepeval (the published ones), quads, scenes, factors, a folder, or any JSON lines with options and gold."""
+    """Questions: deepeval (as published), quads, scenes, factors, a folder, or any JSON lines with options and gold."""
     folds: int = Field(default=5, ge=2)
     """Parts into which the questions are split for rules that learn: trained on the others, tested on each."""
     seed: int = 0
@@ -114,9 +114,7 @@ def judged(task: str, row: Mapping[str, Any], *, is_published: bool) -> dict[str
 def verdict(rows: Mapping[str, Mapping[str, Any]], *, is_published: bool) -> dict[str, Any]:
     """The sentence to quote and its yes or no: against the best open model where one is published, else against chance."""
     all_judged = {task: judged(task, row, is_published=is_published) for task, row in rows.items()}
-    key, what = (
-        ("beats_best_open_model", "the best published open model") if is_published else ("beats_chance", "chance")
-    )
+    key, what = ("beats_best_open_model", "the best published open model") if is_published else ("beats_chance", "chance")
     won = [task for task, metrics in all_judged.items() if metrics.get(key)]
     where = f" ({', '.join(won)})" if won and len(rows) > 1 else ""
     return {"solvable_blind": bool(won), "verdict": f"a blind rule beats {what}: {'YES' if won else 'NO'}{where}"}
@@ -128,7 +126,9 @@ def summary(metrics: Metrics) -> str:
     names = list(next(iter(tasks.values()))["probes"])
     names.sort(key=lambda name: -max(task["probes"][name]["accuracy"] for task in tasks.values()))
     lines = [" " * 30 + "".join(f"{task:>14}" for task in tasks)]
-    lines += [f"{name:<30}" + "".join(f"{task['probes'][name]['accuracy']:14.1%}" for task in tasks.values()) for name in names]
+    lines += [
+        f"{name:<30}" + "".join(f"{task['probes'][name]['accuracy']:14.1%}" for task in tasks.values()) for name in names
+    ]
     lines += [f"{'chance':<30}" + "".join(f"{task['chance']:14.1%}" for task in tasks.values())]
     published = [task.get("best_open_model") for task in tasks.values()]
     if all(published):

@@ -116,3 +116,19 @@ def _load_own(path: Path, tasks: Sequence[Task]) -> DataSet:
         annotations={annotation.image_id: annotation for annotation in annotations},
         picture=Manifest(file.parent).picture,
     )
+
+
+def load_annotations(name: str) -> dict[str, Annotation]:
+    """What people wrote about the pictures of a set: deepeval, scenes, a folder of a set, or a file of annotations.
+
+    Raises:
+        MissingArtifactError: there is no such file or alias.
+        ConfigError: a line is no annotation; the message gives its number.
+    """
+    if name == "scenes":
+        return album.annotations()
+    path = find_data(name)
+    if path.is_dir() and released.is_released(path):
+        return released.load_annotations(path)
+    file = path / ANNOTATIONS if path.is_dir() else path
+    return {annotation.image_id: annotation for annotation in read_annotations(file)}

@@ -62,7 +62,8 @@ class Fetcher:
                 connection.request(
                     "GET", _ascii(path), headers={"User-Agent": f"tenfold/{__version__}", "Accept": "image/*"}
                 )
-                return self._answer(connection.getresponse(), deadline)
+                with connection.getresponse() as response:
+                    return self._answer(response, deadline)
             finally:
                 connection.close()
         except PictureError:
@@ -79,7 +80,7 @@ class Fetcher:
         port = parts.port or (443 if secure else 80)
         sock = socket.create_connection((self._address(host, port), port), timeout=_left(deadline))
         connection = http.client.HTTPConnection(parts.netloc.rpartition("@")[2])
-        connection.sock = ssl.create_default_context().wrap_socket(sock, server_hostname=host) if secure else sock
+        connection.sock = _secured(sock, host) if secure else sock
         return connection
 
     def _address(self, host: str, port: int) -> str:
@@ -109,6 +110,14 @@ class Fetcher:
         if response.length:
             raise PictureError("timeout", f"the connection ended {response.length} bytes early")
         return bytes(body)
+
+
+def _secured(sock: socket.socket, host: str) -> ssl.SSLSocket:
+    try:
+        return ssl.create_default_context().wrap_socket(sock, server_hostname=host)
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _split(url: str) -> SplitResult:

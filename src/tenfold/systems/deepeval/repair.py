@@ -14,7 +14,7 @@ from pydantic import Field
 from tenfold.core.config import Config
 from tenfold.core.errors import ApparatusError, UserError
 from tenfold.core.records import Metrics
-from tenfold.evals.audits import run_probes
+from tenfold.evals.audits import Probe, run_probes
 from tenfold.store import artifacts
 from tenfold.store.artifacts import find_data
 from tenfold.store.progress import track
@@ -79,13 +79,13 @@ def _row(source: data.DataSet, task: Task, quads: QuadSet, *, seed: int) -> dict
     }
 
 
-def probe_accuracies(items: Sequence[Item], *, seed: int = 0) -> dict[str, float]:
-    """Every probe's accuracy on blocks, summed without rounding error.
+def probe_accuracies(items: Sequence[Item], probes: Sequence[Probe] | None = None, *, seed: int = 0) -> dict[str, float]:
+    """Every probe's accuracy on blocks, summed without rounding error; by default those of the audit.
 
     Raises:
         ApparatusError: one is not exactly 25 %, so the blocks or the probe are at fault.
     """
-    results = run_probes([mcq.as_audit_item(item) for item in items], seed=seed)
+    results = run_probes([mcq.as_audit_item(item) for item in items], probes, seed=seed)
     accuracies = {result.name: fsum(result.points) / len(items) for result in results}
     for name, accuracy in accuracies.items():
         if accuracy != BLIND:
@@ -115,9 +115,11 @@ def _metrics(rows: Mapping[Task, Mapping[str, Any]]) -> Metrics:
 def summary(metrics: Metrics) -> str:
     """Blocks, the strongest probe, and how alike the options of a question are."""
     lines = [
-        f"{task:<12} {metrics['blocks'][task]} blocks, {len(metrics['left_out'][task])} pictures left out; a right option and"
-        f" its distractors: cosine {cosine['quads']:.3f} (released {cosine['released']:.3f}), at most"
+        f"{task:<12} {metrics['blocks'][task]} blocks, {len(metrics['left_out'][task])} left out; right option against"
+        f" distractor: cosine {cosine['quads']:.3f} (released {cosine['released']:.3f}), highest"
         f" {metrics['max_cosine'][task]:.2f}"
         for task, cosine in metrics["mean_cosine"].items()
     ]
-    return "\n".join([*lines, f"strongest of {metrics['num_probes']} blind probes: {metrics['strongest_probe']:.1%} exactly"])
+    return "\n".join(
+        [*lines, f"strongest of {metrics['num_probes']} blind probes: {metrics['strongest_probe']:.1%} exactly"]
+    )

@@ -24,6 +24,7 @@ from tenfold.systems.deepeval.scenes.canvas import Canvas
 from tenfold.systems.deepeval.scenes.situations import PAINTERS
 
 PIXELS = 384
+NUM_PROPOSALS = 20_000
 LICENCE = "CC0 1.0: drawn by Tenfold"
 COMBINATIONS = tuple(product((0, 1), repeat=2))
 
@@ -108,7 +109,7 @@ def annotations() -> dict[str, Annotation]:
 def load(*, tasks: Sequence[Task] = TASKS, seed: int = 0) -> Questions:
     """Ordinary blocks: 16 of each task."""
     written = annotations()
-    sets = [build_quads(list(written.values()), task, seed=seed) for task in tasks]
+    sets = [build_quads(list(written.values()), task, seed=seed, num_proposals=NUM_PROPOSALS) for task in tasks]
     return Questions([item for quads in sets for item in quads.items], written)
 
 
