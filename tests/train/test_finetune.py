@@ -49,6 +49,16 @@ def test_resumed_losses_are_the_same_bits(tmp_path):
     assert all(torch.equal(p, weights[name]) for name, p in fresh.named_parameters() if p.requires_grad)
 
 
+def test_a_finished_run_trains_no_further(tmp_path):
+    model, tokenizer, rows = a_task()
+    config = CONFIG.model_copy(update={"max_steps": 10})  # 4 steps an epoch, so that it ends inside one
+    whole = finetune(model, tokenizer, rows, config, tmp_path)
+    fresh, tokenizer, rows = a_task()
+    assert finetune(fresh, tokenizer, rows, config, tmp_path) == whole
+    for mine, theirs in zip(fresh.parameters(), model.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
 def test_torn_checkpoint_is_removed(tmp_path):
     for step, marked in ((5, True), (10, False)):
         (tmp_path / f"checkpoint-{step}").mkdir()

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from datasets import Dataset
 from pydantic import Field
-from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
+from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback, TrainerState
 from transformers.utils import logging as transformers_logging
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -87,7 +87,10 @@ def finetune(
             callbacks=[log, *callbacks, CheckpointMarks(), StepCounter(advance)],
         )
         trainer.remove_callback(PrinterCallback)  # it writes to stdout, which is for results
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        if last and _steps_of(last) >= num_steps(len(rows), config):
+            _restore(trainer, last)
+        else:
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
     return log.steps
 
 
@@ -149,6 +152,13 @@ class StepCounter(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.advance(state.global_step)
+
+
+def _restore(trainer: SFTTrainer, checkpoint: Path) -> None:
+    """The model and the callbacks as they were at the end; `train` would do one step more where it ends inside an epoch."""
+    trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    trainer._load_from_checkpoint(str(checkpoint))
+    trainer.callback_handler.on_train_begin(trainer.args, trainer.state, trainer.control)
 
 
 def _steps_of(checkpoint: Path | None) -> int:

@@ -45,7 +45,7 @@ def test_adapter_loads_in_plain_peft_with_the_sum_of_the_ranks(trained, tmp_path
 
 def test_merged_weights_need_no_adapter(trained, tmp_path):
     expected = logits(trained.model)
-    merge_into(trained.model, trained.callback.ledger, trained.callback.base, trained.pairs, live_pieces(trained.pairs))
+    merge_into(trained.pairs, trained.callback.ledger, trained.callback.base, live_pieces(trained.pairs))
     with trained.model.disable_adapter():
         torch.testing.assert_close(logits(trained.model), expected, atol=1e-5, rtol=0)
 

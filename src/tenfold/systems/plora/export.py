@@ -12,7 +12,6 @@ import torch
 from peft import LoraConfig
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from tenfold.core.errors import ConfigError
 from tenfold.store import atomic
@@ -86,9 +85,7 @@ def merged_weight(ledger: DeltaLedger, base: BaseWeights, live: Mapping[str, Pie
     return ledger.fold(name, base.read(name), extra=[live[name]] if name in live else [])
 
 
-def merge_into(
-    model: PreTrainedModel, ledger: DeltaLedger, base: BaseWeights, pairs: Sequence[LoraPair], live: Mapping[str, Piece]
-) -> None:
+def merge_into(pairs: Sequence[LoraPair], ledger: DeltaLedger, base: BaseWeights, live: Mapping[str, Piece]) -> None:
     """Writes the merged weights into the frozen layers under the adapters; the adapters themselves are left as they are."""
     for pair in pairs:
         pair.write(merged_weight(ledger, base, live, pair.name))
