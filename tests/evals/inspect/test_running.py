@@ -28,30 +28,30 @@ def start(folder: Path, home: Path, seconds: float) -> subprocess.Popen[str]:
 
 
 def wait_for_calls(folder: Path, number: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (folder / "calls").exists() or len((folder / "calls").read_text().splitlines()) < number:
-        assert time.monotonic() < deadline, "the program made no calls within a minute"
+        assert time.monotonic() < deadline, "the program made too few calls within five minutes"
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_stopped_run_repeats_no_completed_call_and_ends_with_equal_scores(tmp_path, how):
+def test_stopped_run_repeats_no_completed_call_and_ends_with_equal_scores(tmp_path):
+    """Interrupted from the keyboard, then killed, then run to its end."""
     folder, home = tmp_path / "run", tmp_path / "home"
     home.mkdir()
-    first = start(folder, home, 0.15)
-    wait_for_calls(folder, 5)
-    first.send_signal(how)
-    first.communicate(timeout=60)
-    assert first.returncode != 0
-    completed = len((folder / "calls").read_text().splitlines())
-    assert 5 <= completed < NUM_SAMPLES
-    second = start(folder, home, 0.0)
-    stdout, stderr = second.communicate(timeout=60)
-    assert second.returncode == 0, stderr
+    for how, least in ((signal.SIGINT, 5), (signal.SIGKILL, 12)):
+        program = start(folder, home, 0.1)
+        wait_for_calls(folder, least)
+        program.send_signal(how)
+        program.communicate(timeout=300)
+        assert program.returncode != 0
+        assert least <= len((folder / "calls").read_text().splitlines()) < NUM_SAMPLES
+    last = start(folder, home, 0.0)
+    stdout, stderr = last.communicate(timeout=300)
+    assert last.returncode == 0, stderr
     calls = Counter((folder / "calls").read_text().splitlines())
     assert len(calls) == NUM_SAMPLES
     # one answer may have been complete at the model and not yet kept when the process was killed
-    assert sum(count - 1 for count in calls.values()) <= (1 if how == signal.SIGKILL else 0)
+    assert sum(count - 1 for count in calls.values()) <= 1
     expected = [[str(number), None if number == 3 else len(answer(number).split())] for number in range(NUM_SAMPLES)]
     assert json.loads(stdout) == expected  # and nothing else is on stdout
     assert "Samples" in stderr

@@ -2,7 +2,8 @@
 
 # N documents, T terms, F flags
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,17 +30,17 @@ class FitConfig(Config):
     """Whether pairs of neighbouring words count as terms."""
     sublinear: bool = True
     """Whether a count c weighs 1 + ln(c) instead of c."""
-    min_documents: int = Field(2, ge=1)
+    min_documents: int = Field(default=2, ge=1)
     """Terms of fewer documents are left out."""
-    max_terms: int = Field(20_000, ge=1)
+    max_terms: int = Field(default=20_000, ge=1)
     """At most so many terms, the most frequent ones."""
-    min_domains: int = Field(1, ge=1)
+    min_domains: int = Field(default=1, ge=1)
     """Terms that occur in fewer domains are left out, so that no topic stands for a label."""
-    strength: float = Field(1.0, gt=0)
+    strength: float = Field(default=1.0, gt=0)
     """Inverse of the L2 penalty: larger fits closer."""
-    flag_scale: float = Field(1.0, gt=0)
+    flag_scale: float = Field(default=1.0, gt=0)
     """Factor of every flag while fitting: larger lets flags weigh more under the same penalty."""
-    folds: int = Field(5, ge=2)
+    folds: int = Field(default=5, ge=2)
     """Folds whose held-out scores Platt's map is fitted on."""
     seed: int = 0
     """Which items share a fold."""
@@ -106,8 +107,15 @@ class _Table:
         )
 
     def take(self, places: NDArray[np.intp]) -> "_Table":
-        arrays = (self.flag_NF, self.label_N, self.group_N, self.domain_N, self.weight_N)
-        return _Table([self.texts[i] for i in places], self.names, *(array[places] for array in arrays))
+        return replace(
+            self,
+            texts=[self.texts[i] for i in places],
+            flag_NF=self.flag_NF[places],
+            label_N=self.label_N[places],
+            group_N=self.group_N[places],
+            domain_N=self.domain_N[places],
+            weight_N=self.weight_N[places],
+        )
 
 
 def _held_out(table: _Table, config: FitConfig) -> NDArray[np.float64]:
@@ -120,8 +128,8 @@ def _held_out(table: _Table, config: FitConfig) -> NDArray[np.float64]:
 
 
 def _fit(table: _Table, config: FitConfig) -> tuple[TfidfVectorizer, LogisticRegression]:
-    settings = {"token_pattern": config.tokens, "ngram_range": (1, 2 if config.pairs else 1)}
-    choice = {"min_df": config.min_documents, "max_features": config.max_terms}
+    settings: dict[str, Any] = {"token_pattern": config.tokens, "ngram_range": (1, 2 if config.pairs else 1)}
+    choice: dict[str, Any] = {"min_df": config.min_documents, "max_features": config.max_terms}
     if config.min_domains > 1:
         choice = {"vocabulary": _shared_terms(table, CountVectorizer(binary=True, **settings), config)}
     vectorizer = TfidfVectorizer(sublinear_tf=config.sublinear, **settings, **choice)
@@ -159,7 +167,7 @@ def _as_judge(
     vectorizer: TfidfVectorizer, model: LogisticRegression, table: _Table, platt: Platt, config: FitConfig
 ) -> LinearJudge:
     terms, number = vectorizer.get_feature_names_out().tolist(), len(table.texts)
-    weights = [float(weight) for weight in model.coef_[0]]
+    weights = [float(weight) for weight in np.ravel(model.coef_)]
     counts = np.rint((1 + number) / np.exp(vectorizer.idf_ - 1) - 1).astype(int)  # the inverse of the formula
     return LinearJudge(
         tokens=config.tokens,
@@ -172,6 +180,6 @@ def _as_judge(
             name: round(weight * config.flag_scale, DECIMALS)
             for name, weight in zip(table.names, weights[len(terms) :], strict=True)
         },
-        intercept=round(float(model.intercept_[0]), DECIMALS),
+        intercept=round(float(np.ravel(model.intercept_)[0]), DECIMALS),
         platt=platt,
     )
