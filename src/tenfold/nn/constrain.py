@@ -2,12 +2,15 @@
 
 The grammar speaks of bytes and the model of tokens; any way of cutting an allowed text into tokens is allowed. The text
 ends only where the grammar lets it end, by an end-of-sequence token; a token budget may cut it off before, which the
-generation reports as `length`. Special tokens are never part of a text.
+generation reports as `length`. What xgrammar 0.2 would let through is ruled out here: special tokens as text, bytes that
+are no UTF-8, and control characters inside JSON strings of limited length.
 """
 
 # V vocabulary of the model, T of the tokenizer, W words of 32 bits
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,19 +21,38 @@ from transformers import PreTrainedTokenizerBase
 
 from tenfold.core.errors import UserError
 from tenfold.nn.generation import Constraint
+from tenfold.nn.utf8 import Utf8Masks
 
 __all__ = ["Constraint", "GrammarConstraint", "grammar_constraint", "json_schema_constraint", "regex_constraint"]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What grammars need to know of a tokenizer; read once, as it takes half a second."""
+
+    compiler: xgrammar.GrammarCompiler
+    """Keeps what it has compiled."""
+    eos_ids: frozenset[int]
+    specials: frozenset[int]
+    """Tokens that stand for no text."""
+    controls: frozenset[int]
+    """Tokens with control characters, which JSON on one line never has."""
+    utf8: Utf8Masks
 
 
 class GrammarConstraint:
     """A `Constraint` that follows a compiled grammar; one per text."""
 
-    def __init__(self, grammar: xgrammar.CompiledGrammar, specials: Collection[int]) -> None:
-        """`specials` are tokens that stand for no text; of these only the grammar's own end tokens are allowed."""
+    def __init__(
+        self, grammar: xgrammar.CompiledGrammar, vocabulary: Vocabulary, *, forbidden: Collection[int] = ()
+    ) -> None:
         self._matcher = xgrammar.GrammarMatcher(grammar)
+        self._vocabulary = vocabulary
         self._num_tokens = grammar.tokenizer_info.vocab_size
         self._words_1W = xgrammar.allocate_token_bitmask(1, self._num_tokens)
-        self._specials = sorted(set(specials) - set(self._matcher.stop_token_ids))
+        self._forbidden = sorted((vocabulary.specials | set(forbidden)) - vocabulary.eos_ids)
+        self._unfinished = [b""]
+        """After each accepted token: the bytes of a character that is not whole yet."""
 
     @property
     def finished(self) -> bool:
@@ -61,20 +83,22 @@ class GrammarConstraint:
         Raises:
             ValueError: the grammar does not allow it.
         """
-        if token in self._specials or not self._matcher.accept_token(token):
+        if token in self._forbidden or not self._matcher.accept_token(token):
             raise ValueError(f"token {token} is not allowed here by the grammar; take one that the mask leaves standing")
+        self._unfinished.append(self._vocabulary.utf8.unfinished(self._unfinished[-1], token))
 
     def rollback(self, count: int) -> None:
         """Takes the last `count` accepted tokens back, the end token included."""
         self._matcher.rollback(count)
+        del self._unfinished[len(self._unfinished) - count :]
 
     def _allowed(self) -> Tensor:
         """[T] bool."""
         self._matcher.fill_next_token_bitmask(self._words_1W)
         bits_W32 = self._words_1W[0][:, None] >> torch.arange(32) & 1
         allowed_T = bits_W32.flatten()[: self._num_tokens].bool()
-        allowed_T[self._specials] = False
-        return allowed_T
+        allowed_T[self._forbidden] = False
+        return allowed_T & self._vocabulary.utf8.allowed(self._unfinished[-1])
 
 
 def json_schema_constraint(
@@ -87,8 +111,10 @@ def json_schema_constraint(
     Raises:
         UserError: the schema holds something that cannot be compiled.
     """
-    text = json.dumps(schema)
-    return _constraint(tokenizer, eos_ids, "JSON schema", lambda c: c.compile_json_schema(text, any_whitespace=False))
+    vocabulary, text = _vocabulary(tokenizer, eos_ids), json.dumps(schema)
+    with _clear_errors("JSON schema"):
+        grammar = vocabulary.compiler.compile_json_schema(text, any_whitespace=False)
+    return GrammarConstraint(grammar, vocabulary, forbidden=vocabulary.controls)
 
 
 def regex_constraint(
@@ -99,7 +125,9 @@ def regex_constraint(
     Raises:
         UserError: the pattern cannot be compiled.
     """
-    return _constraint(tokenizer, eos_ids, "regular expression", lambda compiler: compiler.compile_regex(pattern))
+    vocabulary = _vocabulary(tokenizer, eos_ids)
+    with _clear_errors("regular expression"):
+        return GrammarConstraint(vocabulary.compiler.compile_regex(pattern), vocabulary)
 
 
 def grammar_constraint(tokenizer: PreTrainedTokenizerBase, ebnf: str, *, eos_ids: Collection[int] = ()) -> GrammarConstraint:
@@ -108,33 +136,43 @@ def grammar_constraint(tokenizer: PreTrainedTokenizerBase, ebnf: str, *, eos_ids
     Raises:
         UserError: the grammar cannot be compiled.
     """
-    return _constraint(tokenizer, eos_ids, "grammar", lambda compiler: compiler.compile_grammar(ebnf))
+    vocabulary = _vocabulary(tokenizer, eos_ids)
+    with _clear_errors("grammar"):
+        return GrammarConstraint(vocabulary.compiler.compile_grammar(ebnf), vocabulary)
 
 
-Compile = Callable[[xgrammar.GrammarCompiler], xgrammar.CompiledGrammar]
-
-
-def _constraint(
-    tokenizer: PreTrainedTokenizerBase, eos_ids: Collection[int], kind: str, compile_with: Compile
-) -> GrammarConstraint:
+@contextmanager
+def _clear_errors(kind: str) -> Iterator[None]:
+    """Turns xgrammar's errors into one line."""
     try:
-        grammar = compile_with(_compiler(tokenizer, frozenset(eos_ids) or _own_eos(tokenizer)))
+        yield
     except RuntimeError as error:
         cause = str(error).strip().splitlines()[0].rpartition(".cc:")[2]
         raise UserError(f"this {kind} cannot be decoded under ({cause}); simplify it") from None
-    return GrammarConstraint(grammar, _specials(tokenizer))
 
 
-_COMPILERS: WeakKeyDictionary[PreTrainedTokenizerBase, dict[frozenset[int], xgrammar.GrammarCompiler]] = WeakKeyDictionary()
-"""Reading a vocabulary takes half a second; a compiler also keeps what it has compiled."""
+_VOCABULARIES: WeakKeyDictionary[PreTrainedTokenizerBase, dict[frozenset[int], Vocabulary]] = WeakKeyDictionary()
 
 
-def _compiler(tokenizer: PreTrainedTokenizerBase, eos_ids: frozenset[int]) -> xgrammar.GrammarCompiler:
-    compilers = _COMPILERS.setdefault(tokenizer, {})
-    if eos_ids not in compilers:
-        info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, stop_token_ids=sorted(eos_ids))
-        compilers[eos_ids] = xgrammar.GrammarCompiler(info)
-    return compilers[eos_ids]
+def _vocabulary(tokenizer: PreTrainedTokenizerBase, eos_ids: Collection[int]) -> Vocabulary:
+    ends = frozenset(eos_ids) or _own_eos(tokenizer)
+    known = _VOCABULARIES.setdefault(tokenizer, {})
+    if ends not in known:
+        known[ends] = _read_vocabulary(tokenizer, ends)
+    return known[ends]
+
+
+def _read_vocabulary(tokenizer: PreTrainedTokenizerBase, eos_ids: frozenset[int]) -> Vocabulary:
+    info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, stop_token_ids=sorted(eos_ids))
+    texts = info.decoded_vocab
+    added: Mapping[int, Any] = tokenizer.added_tokens_decoder
+    return Vocabulary(
+        compiler=xgrammar.GrammarCompiler(info),
+        eos_ids=eos_ids,
+        specials=frozenset(tokenizer.all_special_ids) | {number for number, token in added.items() if token.special},
+        controls=frozenset(number for number, text in enumerate(texts) if any(byte < 0x20 for byte in text)),
+        utf8=Utf8Masks(texts),
+    )
 
 
 def _own_eos(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -142,9 +180,3 @@ def _own_eos(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     if not isinstance(eos, int):
         raise UserError("the tokenizer names no end-of-sequence token; pass eos_ids")
     return frozenset({eos})
-
-
-def _specials(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Tokens that stand for no text; a grammar would otherwise take `<|im_start|>` for ten characters."""
-    added: Mapping[int, Any] = tokenizer.added_tokens_decoder
-    return frozenset(tokenizer.all_special_ids) | {number for number, token in added.items() if token.special}
