@@ -128,7 +128,11 @@ def partners(items: Sequence[Item], *, seed: int = 0) -> dict[str, str]:
 def blank(picture: Image) -> Image:
     """A grey picture of the same size, as PNG."""
     with Pillow.open(io.BytesIO(picture.data)) as original:
-        size = original.size
+        return _grey(original.size)
+
+
+@cache
+def _grey(size: tuple[int, int]) -> Image:
     buffer = io.BytesIO()
     Pillow.new("RGB", size, GREY).save(buffer, "PNG")
     return Image(buffer.getvalue(), "image/png")

@@ -14,7 +14,7 @@ from tenfold.core.errors import ConfigError
 from tenfold.evals.permute import rotations
 from tenfold.llm.chat import ChatReply, ChatRequest, Image, Message
 from tenfold.systems.deepeval import letters
-from tenfold.systems.deepeval.arms import NUM_PROMPTS, collapse, message, question
+from tenfold.systems.deepeval.arms import NUM_PROMPTS, Arm, collapse, message, question
 from tenfold.systems.deepeval.items import LETTERS, Item
 from tenfold.systems.deepeval.letters import Method, Scoring
 from tenfold.systems.deepeval.parsers import Parser, parse
@@ -38,8 +38,8 @@ class Manner:
     parser: Parser = "robust"
     mode: Mode = "clean"
 
-    def check(self) -> "Manner":
-        """Returns itself.
+    def check(self, arms: Sequence[Arm] = ()) -> "Manner":
+        """Returns itself, if it goes together with itself and with these arms.
 
         Raises:
             ConfigError: two settings that do not go together.
@@ -51,6 +51,9 @@ class Manner:
             )
         if self.method == "text" and self.circular != "off":
             raise ConfigError("method 'text' shows no list of options, so there is nothing to rotate; give circular=off")
+        seeing = next((arm.name for arm in arms if arm.shows_picture), None)
+        if self.method == "text" and seeing:
+            raise ConfigError(f"method 'text' scores bare texts, but arm {seeing!r} shows a picture; give method=letter")
         return self
 
     @property
@@ -87,7 +90,7 @@ class Ask:
         """The requests whose replies are needed next; none when the reading is complete."""
         if self.manner.mode == "official":
             return self._next_attempt(replies)
-        return [request for request in self._requests() if request.digest not in replies]
+        return [request for request in self.requests() if request.digest not in replies]
 
     def mark(self, replies: Replies) -> Mark:
         """What the answer was; state `apparatus` where a reply is missing."""
@@ -95,7 +98,7 @@ class Ask:
             return self._official_mark(replies)
         if self.outstanding(replies):
             return Mark("apparatus", None, "no reply")
-        found = [replies[request.digest] for request in self._requests()]
+        found = [replies[request.digest] for request in self.requests()]
         if self.manner.method == "generate":
             return self._parsed(found[0])
         texts = self.manner.method == "text"
@@ -104,7 +107,10 @@ class Ask:
             return Mark("letter_unranked", None, "a candidate has no log-probability")
         return Mark("ok", self.order[letters.best(scores)], self.manner.method)
 
-    def _requests(self) -> list[ChatRequest]:
+    def requests(self) -> list[ChatRequest]:
+        """All requests that the reading may need, in their order."""
+        if self.manner.mode == "official":
+            return list(self._attempts())
         if self.manner.method == "generate":
             return [letters.to_write(self.message)]
         if self.manner.method == "letter":

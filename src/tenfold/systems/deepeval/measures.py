@@ -173,7 +173,7 @@ def check_blind(rows: Sequence[Row]) -> int:
             if len(picks) > 1 or len(golds) < len(LETTERS):
                 raise ApparatusError(
                     f"block {name} was asked without its pictures and scored other than 25 %: answers "
-                    f"{sorted(map(str, picks))}, right options {sorted(golds)}; its prompts or its key are not those of a quad"
+                    f"{sorted(map(str, picks))}, right options {sorted(golds)}; its prompts or key are not those of a quad"
                 )
             checked += 1
     return checked

@@ -16,15 +16,15 @@ from tenfold.store.runs import Run
 from tenfold.systems.deepeval import arms, opening, outcome, page, reporting
 from tenfold.systems.deepeval.arms import Arm
 from tenfold.systems.deepeval.asking import Circular, Manner, Mode
+from tenfold.systems.deepeval.choices import ALL, check_task, prompt_numbers
 from tenfold.systems.deepeval.data import load
-from tenfold.systems.deepeval.items import TASKS, Task
+from tenfold.systems.deepeval.items import Task
 from tenfold.systems.deepeval.letters import Method, Scoring
 from tenfold.systems.deepeval.parsers import Parser
 from tenfold.systems.deepeval.session import Session, Stages
-from tenfold.systems.deepeval.staging import stage
+from tenfold.systems.deepeval.staging import Album, stage
 
 Words = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
-ALL = "all"
 
 
 class RunConfig(Config):
@@ -59,19 +59,9 @@ class RunConfig(Config):
 
 
 def manner(config: RunConfig) -> Manner:
-    """How answers are taken; ConfigError where the settings do not go together."""
+    """How answers are taken."""
     prompts = prompt_numbers(config.prompts)
-    return Manner(config.method, config.scoring, config.circular, prompts, config.parser, config.mode).check()
-
-
-def prompt_numbers(text: str | int) -> tuple[int, ...]:
-    """The prompt formats that `all`, `2` or `1,3` mean; ConfigError otherwise."""
-    if text == ALL:
-        return tuple(range(1, arms.NUM_PROMPTS + 1))
-    parts = [part.strip() for part in str(text).split(",")]
-    if not all(part in ("1", "2", "3") for part in parts):
-        raise ConfigError(f"prompts is {text!r}; give all, or some of 1,2,3")
-    return tuple(sorted({int(part) for part in parts}))
+    return Manner(config.method, config.scoring, config.circular, prompts, config.parser, config.mode)
 
 
 def run(config: RunConfig, run: Run) -> Metrics:
@@ -81,13 +71,14 @@ def run(config: RunConfig, run: Run) -> Metrics:
         UserError: a model, a task, an arm or a combination that is not accepted.
         ApparatusError: no call succeeded, or questions without picture were told apart on quads.
     """
-    how = manner(config)
     chosen = [arms.find(name) for name in dict.fromkeys(config.arms)]
+    how = manner(config).check(chosen)
     tasks = [check_task(name) for name in dict.fromkeys(config.tasks)]
     models = list(dict.fromkeys(config.models))
     check_all(models, tasks, chosen, how)
     data = load(config.data, tasks=tasks, seed=config.seed)
-    stages = {task: stage(data, task, chosen, limit_blocks=config.limit_blocks, seed=config.seed) for task in tasks}
+    album, limit = Album(data), config.limit_blocks
+    stages = {task: stage(data, album, task, chosen, limit_blocks=limit, seed=config.seed) for task in tasks}
     _note_questions(run, stages)
     sessions = [Session(name, run, dtype=config.dtype) for name in models]
     for session in sessions:
@@ -111,24 +102,8 @@ def check_all(models: Sequence[str], tasks: Sequence[Task], chosen: Sequence[Arm
         for arm in chosen:
             for task in tasks:
                 arms.check(arm, task, model=name, takes_images=takes_images)
-        if how.method == "text":
-            _check_bare_text(name, chosen)
-
-
-def _check_bare_text(name: str, chosen: Sequence[Arm]) -> None:
-    seeing = next((arm.name for arm in chosen if arm.shows_picture), None)
-    if seeing:
-        raise ConfigError(f"method 'text' scores bare texts, but arm {seeing!r} shows a picture; give method=letter")
-    if opening.is_endpoint(name):
-        raise ConfigError(f"method 'text' needs a local model, but {name!r} is an endpoint; give method=letter or generate")
-
-
-def check_task(name: str) -> Task:
-    """The task of this name; ConfigError if there is none."""
-    found = next((task for task in TASKS if task == name), None)
-    if found is None:
-        raise ConfigError(f"task is {name!r}; give one of {', '.join(TASKS)}")
-    return found
+        if how.method == "text" and opening.is_endpoint(name):
+            raise ConfigError(f"method 'text' needs a local model, but {name!r} is an endpoint; give method=letter")
 
 
 def _note_questions(run: Run, stages: Stages) -> None:

@@ -6,7 +6,7 @@ blocks at a time, so that every arm asks the same questions.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from tenfold.core.errors import UserError
@@ -19,17 +19,37 @@ from tenfold.systems.deepeval.items import Item, Task
 DESCRIPTION_TOKENS = 160
 
 
+class Album:
+    """The pictures of a set by id, each decoded once."""
+
+    def __init__(self, data: DataSet) -> None:
+        self._data = data
+        self._found: dict[str, Image | None] = {}
+
+    def find(self, image_id: str) -> Image | None:
+        """A picture, or None where it is not here."""
+        if image_id not in self._found:
+            self._found[image_id] = self._data.picture(image_id)
+        return self._found[image_id]
+
+    def get(self, image_id: str) -> Image:
+        """A picture that must be here; stages hold only questions that have theirs."""
+        found = self.find(image_id)
+        assert found is not None, f"the picture of {image_id!r} is missing, though its question takes part"
+        return found
+
+
 @dataclass(frozen=True)
 class Stage:
     """The questions of one task that take part, and what can be shown with them."""
 
     items: Sequence[Item]
     data: DataSet
+    album: Album
     partner: Mapping[str, str]
     """Another picture for each one, from another block."""
     num_without_picture: int = 0
     """Questions that dropped out."""
-    _pictures: dict[str, Image] = field(default_factory=dict, repr=False)
 
     @cached_property
     def image_ids(self) -> list[str]:
@@ -42,18 +62,9 @@ class Stage:
         if arm.picture == "none":
             return None
         if arm.picture == "wrong":
-            return self.original(self.partner[item.image_id])
-        original = self.original(item.image_id)
+            return self.album.get(self.partner[item.image_id])
+        original = self.album.get(item.image_id)
         return blank(original) if arm.picture == "blank" else original
-
-    def original(self, image_id: str) -> Image:
-        """A picture by its id; each is decoded once."""
-        if image_id not in self._pictures:
-            found = self.data.picture(image_id)
-            if found is None:
-                raise UserError(f"the picture of {image_id!r} was there and is gone; restore it, or start a new run")
-            self._pictures[image_id] = found
-        return self._pictures[image_id]
 
     def description(self, arm: Arm, item: Item, own: Mapping[str, str]) -> str | None:
         """The description that stands in the question, or None. `own` are the model's own by picture."""
@@ -73,19 +84,21 @@ class Stage:
         return read_item(item, manner, self.picture(arm, item), self.description(arm, item, own))
 
 
-def stage(data: DataSet, task: Task, arms: Sequence[Arm], *, limit_blocks: int | None, seed: int) -> Stage:
+def stage(
+    data: DataSet, album: Album, task: Task, arms: Sequence[Arm], *, limit_blocks: int | None = None, seed: int = 0
+) -> Stage:
     """Chooses the questions of a task that take part; `limit_blocks` keeps the first blocks (or questions without block).
 
     Raises:
         UserError: none is left, a description is missing, or `wrong` has no other block to take from.
     """
     everything = data.of(task)
-    items = _with_pictures(everything, data) if any(arm.needs_images for arm in arms) else everything
+    items = _with_pictures(everything, album) if any(arm.needs_images for arm in arms) else everything
     if not items:
         raise UserError(_why_none(data, task, len(everything)))
     needs_partner = any("wrong" in (arm.picture, arm.describe) for arm in arms)
     partner = partners(items, seed=seed) if needs_partner else {}
-    staged = Stage(first_blocks(items, limit_blocks), data, partner, len(everything) - len(items))
+    staged = Stage(first_blocks(items, limit_blocks), data, album, partner, len(everything) - len(items))
     if any(arm.describe in ("oracle", "wrong") for arm in arms):
         _check_descriptions(staged)
     return staged
@@ -100,8 +113,8 @@ def _why_none(data: DataSet, task: Task, num_items: int) -> str:
     )
 
 
-def _with_pictures(items: Sequence[Item], data: DataSet) -> list[Item]:
-    missing = {_group(item) for item in items if data.picture(item.image_id) is None}
+def _with_pictures(items: Sequence[Item], album: Album) -> list[Item]:
+    missing = {_group(item) for item in items if album.find(item.image_id) is None}
     return [item for item in items if _group(item) not in missing]
 
 

@@ -58,8 +58,12 @@ def hierarchy_table(lines: Sequence[Row]) -> Table | None:
     if not lines:
         return None
     rows = [
-        [f"{line['model']}, {line['arm']}", f"{line['then']} given {line['given']}", str(line["n"])]
-        + [percent(line[name]["accuracy"] if line[name] else None) for name in ("if_right", "if_wrong")]
+        [
+            f"{line['model']}, {line['arm']}",
+            f"{line['then']} given {line['given']}",
+            str(line["n"]),
+            *(percent(line[name]["accuracy"] if line[name] else None) for name in ("if_right", "if_wrong")),
+        ]
         for line in lines
     ]
     columns = ["Model, arm", "Task", "Pictures", "Right if the other is right", "Right if the other is wrong"]
@@ -70,28 +74,28 @@ def facets_table(lines: Sequence[Row]) -> Table | None:
     """Accuracy by facet; no number where the facet has few questions."""
     if not lines:
         return None
-    rows = [
-        [line["facet"], _named(line), str(line["n"]), percent(line.get("accuracy")), _points(line.get("against_rest"))]
-        + [f"{line['p_holm']:.2g}" if "p_holm" in line else NOTHING]
-        for line in lines
-    ]
     caption = "No number below 20 questions. The p value is Holm's over the facets of one row of results."
-    return Table(
-        "By facet", caption, ["Facet", "Model, task, arm", "Questions", "Right", "Points above the rest", "p"], rows
-    )
+    columns = ["Facet", "Model, task, arm", "Questions", "Right", "Points above the rest", "p"]
+    return Table("By facet", caption, columns, [_facet_cells(line) for line in lines])
+
+
+def _facet_cells(line: Row) -> list[str]:
+    p = f"{line['p_holm']:.2g}" if "p_holm" in line else NOTHING
+    return [line["facet"], _named(line), str(line["n"]), percent(line.get("accuracy")), _points(line.get("against_rest")), p]
 
 
 def comparisons_table(pairs: Sequence[Row]) -> Table | None:
     """Models against each other."""
     if not pairs:
         return None
-    rows = [
-        [" less ".join(pair["models"]), f"{pair['task']}, {pair['arm']}", str(pair["n"]), _points(pair["difference"])]
-        + [f"{pair['p_holm']:.2g}"]
-        for pair in pairs
-    ]
     caption = "Points of difference on the same questions; p after Holm."
-    return Table("Models against each other", caption, ["Models", "Task, arm", "Questions", "Points", "p"], rows)
+    columns = ["Models", "Task, arm", "Questions", "Points", "p"]
+    return Table("Models against each other", caption, columns, [_pair_cells(pair) for pair in pairs])
+
+
+def _pair_cells(pair: Row) -> list[str]:
+    names, where = " less ".join(pair["models"]), f"{pair['task']}, {pair['arm']}"
+    return [names, where, str(pair["n"]), _points(pair["difference"]), f"{pair['p_holm']:.2g}"]
 
 
 def _points(difference: float | None) -> str:
