@@ -7,7 +7,7 @@ before it. A drafter may be wrong as often as it likes: the verifier decides wha
 # n drafted tokens, V vocabulary
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -81,6 +81,7 @@ NOTHING = Draft((), (), "none")
 """The draft of a drafter that has no guess: the round is a plain decoding step."""
 
 
+@runtime_checkable
 class Drafter(Protocol):
     """Proposes continuations of a context, and learns from what the target made of them."""
 

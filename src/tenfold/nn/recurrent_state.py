@@ -1,4 +1,4 @@
-"""Caches of Transformers models, made so that they can be rolled back: which kinds there are, and copies of recurrent states.
+"""Caches of Transformers models that can be rolled back: which kinds there are, and copies of recurrent states.
 
 Layers that attend keep all keys and values, also where the model looks at a window only: what has left the window is
 hidden by the mask, and comes back into view after a rollback. A recurrent layer (Mamba, gated delta nets, short

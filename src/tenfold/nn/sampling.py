@@ -40,11 +40,14 @@ class GenerationSettings(Config):
 
 
 class Processors:
-    """The logits processors that a generation's settings ask for."""
+    """The logits processors that a generation's settings ask for, or those given instead."""
 
-    def __init__(self, settings: GenerationSettings) -> None:
+    def __init__(self, settings: GenerationSettings, *, instead: logits_process.LogitsProcessorList | None = None) -> None:
         self.do_sample = settings.do_sample
         self.by_prefix = logits_process.LogitsProcessorList()
+        if instead is not None:
+            self.by_prefix, self.by_row = instead, logits_process.LogitsProcessorList()
+            return
         if settings.repetition_penalty != 1:
             self.by_prefix.append(logits_process.RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
         self.by_row = _warpers(settings) if settings.do_sample else logits_process.LogitsProcessorList()

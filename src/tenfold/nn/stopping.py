@@ -1,11 +1,11 @@
 """Where a text ends: at an end-of-sequence token, a stop string, or the token limit, also in the middle of a block."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
-StopReason = Literal["eos", "stop_string", "length"]
+StopReason = Literal["eos", "stop_string", "length", "criterion"]
 
 
 class Stopper:
@@ -18,13 +18,16 @@ class Stopper:
         eos_ids: Collection[int] = (),
         stop_strings: Sequence[str] = (),
         tokenizer: PreTrainedTokenizerBase | None = None,
+        criterion: Callable[[Sequence[int]], bool] | None = None,
     ) -> None:
+        """`criterion` is asked after each token whether the output so far is the whole text."""
         if stop_strings and tokenizer is None:
             raise ValueError("stop_strings need a tokenizer; pass tokenizer=")
         self.max_new_tokens = max_new_tokens
         self.eos_ids = frozenset(eos_ids)
         self.stop_strings = [text for text in stop_strings if text]
         self.tokenizer = tokenizer
+        self.criterion = criterion
 
     def cut(self, output: Sequence[int], block: Sequence[int]) -> tuple[list[int], StopReason | None]:
         """What of `block` still belongs to the text after `output`, and why the text ends there (None: it goes on).
@@ -40,6 +43,8 @@ class Stopper:
                 return kept, "eos"
             if self.stop_strings and self._ends_in_stop_string([*output, *kept]):
                 return kept, "stop_string"
+            if self.criterion is not None and self.criterion([*output, *kept]):
+                return kept, "criterion"
         return kept, "length" if len(output) + len(kept) >= self.max_new_tokens else None
 
     def _ends_in_stop_string(self, output: Sequence[int]) -> bool:

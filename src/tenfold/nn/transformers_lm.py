@@ -156,7 +156,7 @@ class TransformersLM:
         return output.logits[:, -num_logits:].float()
 
     def _restore(self, count: int) -> None:
-        """After `count` tokens left `self.tokens`: back to the copied state, or to an empty cache if it is not old enough."""
+        """After `count` tokens left `self.tokens`: back to the copied state, or to nothing if it is not old enough."""
         if count <= self.pending:
             self.pending -= count
         elif self.before is not None and self.pending == 0 and count <= self.before[1]:
@@ -167,7 +167,7 @@ class TransformersLM:
             self.cache, self.pending, self.before = new_cache(self.model.config), len(self.tokens), None
 
     def _try(self) -> None:
-        """Finds out whether the model continues a text as it would compute it at once, by several tokens or at least by one."""
+        """Finds out whether the model continues a text as it computes it at once, by several tokens or at least by one."""
         for one_by_one in (False, True):
             self.feeds_one_by_one = one_by_one
             is_right = self._continues_rightly()

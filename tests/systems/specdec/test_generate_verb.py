@@ -9,7 +9,7 @@ from tenfold.apps import cli
 from tenfold.core.config import parse
 from tenfold.core.errors import UserError
 from tenfold.store import runs
-from tenfold.systems.specdec.generate import GenerateConfig, generate
+from tenfold.systems.specdec.generate_verb import GenerateConfig, generate
 
 
 def settings(tiny_folder, **changes):
