@@ -57,7 +57,8 @@ def open_local(name: str, dtype: Dtype = "auto") -> "LocalChat":
 class LocalChat:
     """A `ChatModel` of text. Greedy at temperature 0, else drawn under the request's seed (0 where there is none).
 
-    A prompt that begins like the one before is not computed again, where that cannot change a bit.
+    A prompt that begins like the one before is not computed again, where that cannot change a bit. Of two that share a
+    loaded model only one may be at work at a time.
     """
 
     takes_images = False
@@ -161,7 +162,6 @@ class LocalChat:
         is_given_up: threading.Event,
     ) -> Generation:
         if self._generate is not None and request.json_schema is None:
-            self._reusing.forget()
             return self._generate(self.loaded, prompt, settings, stopper)
 
         def go_on(_: Sequence[int]) -> None:
