@@ -44,7 +44,9 @@ def right_place(request: ChatRequest) -> int | None:
 
 
 def ranks(place: int) -> ChatReply:
-    return ChatReply("", candidate_logprobs=tuple(0.0 if place == it else -9.0 for it in range(4)), candidate_tokens=(1,) * 4)
+    return ChatReply(
+        "", candidate_logprobs=tuple(0.0 if place == it else -9.0 for it in range(4)), candidate_tokens=(1,) * 4
+    )
 
 
 def answer(request: ChatRequest, place: int) -> ChatReply:

@@ -1,4 +1,4 @@
-"""The run verb: a seeing model scores 100 %, a blind one exactly 25; killed runs repeat no call; what is refused, and how."""
+"""The run verb: a seeing model scores 100 %, a blind one exactly 25; killed runs repeat no call; what is refused."""
 
 import json
 from collections.abc import Callable
@@ -32,7 +32,9 @@ def models(monkeypatch: pytest.MonkeyPatch) -> Models:
 
 
 def config(**changes) -> RunConfig:
-    return RunConfig(**{"models": "seer", "data": "scenes", "method": "letter", "arms": "image,none", "tasks": "meaning"} | changes)
+    return RunConfig(
+        **{"models": "seer", "data": "scenes", "method": "letter", "arms": "image,none", "tasks": "meaning"} | changes
+    )
 
 
 def accuracy(metrics, arm: str, task: str = "meaning", model: str = "seer") -> float:
@@ -42,7 +44,9 @@ def accuracy(metrics, arm: str, task: str = "meaning", model: str = "seer") -> f
 @pytest.mark.parametrize("method", ["letter", "generate"])
 def test_a_seeing_model_scores_all_and_a_blind_one_exactly_a_quarter(models, tmp_path, method):
     models(seeing(), blind())
-    metrics = run(config(models="seer,blind", arms="image,none,wrong-image,blank", method=method), runs.start(tmp_path, "r", config()))
+    metrics = run(
+        config(models="seer,blind", arms="image,none,wrong-image,blank", method=method), runs.start(tmp_path, "r", config())
+    )
     assert accuracy(metrics, "image") == 1.0
     assert all(accuracy(metrics, arm) == 0.25 for arm in ("none", "blank"))
     assert accuracy(metrics, "wrong-image") <= 0.25
@@ -146,7 +150,9 @@ def test_own_descriptions_are_made_once_from_the_picture_alone(models, tmp_path)
         return answer(request, right_place(request) or 0)
 
     model = models(Scripted("seer", script, takes_images=True))["seer"]
-    metrics = run(config(arms="image,own,oracle,text-own", tasks="title,meaning", prompts="1"), runs.start(tmp_path, "r", config()))
+    metrics = run(
+        config(arms="image,own,oracle,text-own", tasks="title,meaning", prompts="1"), runs.start(tmp_path, "r", config())
+    )
     asked = [request for request in model.requests if "Describe this cartoon" in request.messages[-1].text]
     assert len(asked) == 64
     own = [request for request in model.requests if "It shows" in request.messages[-1].text]

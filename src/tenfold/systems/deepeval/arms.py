@@ -25,6 +25,8 @@ from tenfold.systems.deepeval.items import SLOT, Item, Task
 Picture = Literal["true", "none", "wrong", "blank"]
 Describe = Literal["none", "oracle", "own", "wrong"]
 GREY = (128, 128, 128)
+THUMBNAIL = 200
+"""Longest side, in pixels."""
 NUM_PROMPTS = 3
 NOUNS: dict[Task, str] = {"description": "description", "title": "title", "meaning": "deep meaning"}
 
@@ -129,6 +131,16 @@ def blank(picture: Image) -> Image:
     """A grey picture of the same size, as PNG."""
     with Pillow.open(io.BytesIO(picture.data)) as original:
         return _grey(original.size)
+
+
+def thumbnail(picture: Image) -> Image:
+    """A small copy as JPEG, for a page of a report."""
+    with Pillow.open(io.BytesIO(picture.data)) as original:
+        small = original.convert("RGB")
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    return Image(buffer.getvalue(), "image/jpeg")
 
 
 @cache

@@ -1,15 +1,15 @@
-"""From a model's name to a chat model, without loading more than is asked: endpoints need no torch, abilities no weights."""
+"""From a model's name to a chat model; neither torch nor an HTTP client is imported before its time."""
 
 from tenfold.core.registry import load_target
 from tenfold.llm.chat import ChatModel
-from tenfold.llm.opening import PREFIX, open_endpoint
 
+ENDPOINT = "openai:"
 ENDPOINT_CONCURRENCY = 16
 
 
 def is_endpoint(name: str) -> bool:
     """Whether the name means an endpoint: `openai:NAME`."""
-    return name.startswith(PREFIX)
+    return name.startswith(ENDPOINT)
 
 
 def open_model(name: str, *, dtype: str = "auto") -> ChatModel:
@@ -20,8 +20,8 @@ def open_model(name: str, *, dtype: str = "auto") -> ChatModel:
         UserError: an endpoint without a key.
     """
     if is_endpoint(name):
-        return open_endpoint(name, concurrency=ENDPOINT_CONCURRENCY)
-    return load_target("tenfold.nn.vision:open_model")(name, dtype=dtype)  # torch takes seconds to import
+        return load_target("tenfold.llm.opening:open_endpoint")(name, concurrency=ENDPOINT_CONCURRENCY)
+    return load_target("tenfold.nn.vision:open_model")(name, dtype=dtype)
 
 
 def takes_images(name: str) -> bool:

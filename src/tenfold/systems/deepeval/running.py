@@ -18,12 +18,14 @@ from tenfold.systems.deepeval.arms import Arm
 from tenfold.systems.deepeval.asking import Circular, Manner, Mode
 from tenfold.systems.deepeval.choices import ALL, check_task, prompt_numbers
 from tenfold.systems.deepeval.data import load
-from tenfold.systems.deepeval.items import Task
+from tenfold.systems.deepeval.items import LETTERS, Task
 from tenfold.systems.deepeval.letters import Method, Scoring
 from tenfold.systems.deepeval.parsers import Parser
 from tenfold.systems.deepeval.session import Session, Stages
 from tenfold.systems.deepeval.staging import Album, stage
 
+THIRD_PARTY = ("quads", "released")
+"""Sets whose pictures belong to others and may not be passed on, not even small in a report."""
 Words = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 
 
@@ -80,6 +82,8 @@ def run(config: RunConfig, run: Run) -> Metrics:
     album, limit = Album(data), config.limit_blocks
     stages = {task: stage(data, album, task, chosen, limit_blocks=limit, seed=config.seed) for task in tasks}
     _note_questions(run, stages)
+    if config.data not in THIRD_PARTY and any(arm.needs_images for arm in chosen):
+        _note_pictures(run, stages)
     sessions = [Session(name, run, dtype=config.dtype) for name in models]
     for session in sessions:
         session.answer(stages, chosen, how)
@@ -113,6 +117,16 @@ def _note_questions(run: Run, stages: Stages) -> None:
             if f"question/{item.id}" not in run.rows:
                 texts: Mapping[str, object] = {"options": list(item.options), "sha256": item.sha256}
                 run.add(f"question/{item.id}", {"kind": "question", **texts})
+
+
+def _note_pictures(run: Run, stages: Stages) -> None:
+    """Keeps small copies of the first block's pictures of each task, for the page."""
+    for task, staged in stages.items():
+        for item in staged.items[: len(LETTERS)]:
+            key, found = f"picture/{item.id}", staged.album.find(item.image_id)
+            if key not in run.rows and found is not None:
+                small = arms.thumbnail(found).data_uri
+                run.add(key, {"kind": "picture", "data_uri": small, "caption": f"{task}: {item.answer}"})
 
 
 VERBS_RUN = {

@@ -69,7 +69,9 @@ class Session:
         if not any(arm.describe == "own" for arm in arms):
             return {}
         requests = {
-            item.image_id: to_describe(staged.album.get(item.image_id)) for staged in stages.values() for item in staged.items
+            item.image_id: to_describe(staged.album.get(item.image_id))
+            for staged in stages.values()
+            for item in staged.items
         }
         self._ask({request.digest: request for request in requests.values()}, "Descriptions")
         self._check_some_success()
