@@ -9,6 +9,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from math import isqrt
 
+from tenfold.systems.ump.wordings import read_list
+
 Dimension = Counter[str]
 
 BASES: dict[str, str] = {}
@@ -23,54 +25,7 @@ for _base, _words in {
 }.items():
     BASES |= dict.fromkeys(_words.split(), _base)
 
-INDIVISIBLE = frozenset(
-    [
-        "children",
-        "child",
-        "guests",
-        "students",
-        "pupils",
-        "tourists",
-        "singers",
-        "nurses",
-        "players",
-        "actors",
-        "soldiers",
-        "workers",
-        "dancers",
-        "campers",
-        "people",
-        "dogs",
-        "kittens",
-        "horses",
-        "hens",
-        "puppies",
-        "goldfish",
-        "sheep",
-        "lions",
-        "boxes",
-        "seats",
-        "boats",
-        "tables",
-        "rows",
-        "stickers",
-        "bags",
-        "groups",
-        "cars",
-        "letters",
-        "trees",
-        "lines",
-        "books",
-        "layers",
-        "cups",
-        "circles",
-        "bikes",
-        "piles",
-        "canoes",
-        "teams",
-        "buses",
-    ]
-)
+INDIVISIBLE = frozenset(read_list("indivisible.txt"))
 _PREDICATE = re.compile(r"a multiple of (?P<factor>\d+)")
 
 

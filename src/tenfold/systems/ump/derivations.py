@@ -18,7 +18,7 @@ from tenfold.systems.ump.problems import Certificate, Expression
 VARIABLE = re.compile(r"[a-z]\w*")
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The certificate does not prove its claim; the message says where it fails."""
 
 
@@ -44,7 +44,7 @@ def rational(text: Any) -> Fraction:
     try:
         return Fraction(text)
     except (ValueError, TypeError, ZeroDivisionError):
-        raise Refused(f"{text!r} is no rational number") from None
+        raise RefusedError(f"{text!r} is no rational number") from None
 
 
 def inputs(expression: Expression) -> set[str]:
@@ -55,7 +55,7 @@ def inputs(expression: Expression) -> set[str]:
         rational(expression)
         return set()
     if len(expression) != 3 or expression[0] not in ("+", "-", "*", "/"):
-        raise Refused(f"{expression!r} is no operation on two expressions")
+        raise RefusedError(f"{expression!r} is no operation on two expressions")
     return inputs(expression[1]) | inputs(expression[2])
 
 
@@ -72,7 +72,7 @@ def value_of(expression: Expression, values: Mapping[str, Fraction]) -> Fraction
         case "*":
             return left * right
     if right == 0:
-        raise Refused("an equation divides by zero")
+        raise RefusedError("an equation divides by zero")
     return left / right
 
 
@@ -92,7 +92,7 @@ def in_order(certificate: Certificate) -> list[str]:
     try:
         return list(TopologicalSorter(sources).static_order())
     except CycleError:
-        raise Refused("the equations run in a circle") from None
+        raise RefusedError("the equations run in a circle") from None
 
 
 def derive(certificate: Certificate) -> Derivations:
@@ -139,5 +139,5 @@ def _dimension(expression: Expression, found: Mapping[str, Dimension]) -> Dimens
     if expression[0] == "/":
         return units.quotient(left, right)
     if left != right:
-        raise Refused("an equation adds unlike things")
+        raise RefusedError("an equation adds unlike things")
     return left

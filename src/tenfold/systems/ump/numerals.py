@@ -10,44 +10,15 @@ from fractions import Fraction
 from typing import Literal
 
 from tenfold.systems.ump.problems import Span
+from tenfold.systems.ump.wordings import read_list
 
 Kind = Literal["plain", "money", "percent", "fraction", "word"]
 
-WORDS = dict(
-    zip(
-        [
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-            "twenty",
-            "thirty",
-            "forty",
-            "fifty",
-            "sixty",
-            "seventy",
-            "eighty",
-            "ninety",
-        ],
-        map(Fraction, [*range(1, 21), *range(30, 100, 10)]),
-        strict=True,
-    )
-) | {
+WORDS = {
+    word: Fraction(number)
+    for word, number in zip(read_list("cardinals.txt"), [*range(1, 21), *range(30, 100, 10)], strict=True)
+}
+WORDS |= {
     **dict.fromkeys(("twice", "double", "doubled", "doubles"), Fraction(2)),
     **dict.fromkeys(("thrice", "triple", "tripled", "triples"), Fraction(3)),
     "dozen": Fraction(12),

@@ -1,7 +1,7 @@
 """How the checker reads a text: every number in it, and what a quoted stretch says. It shares no code with the generator.
 
-`numbers_in` finds each number, in digits or words; `read` says what one quoted stretch means: a number with an optional unit,
-a letter or a letter with its number ("P = 48"), or a name. Whatever cannot be read is None.
+`numbers_in` finds each number, in digits or words; `read` says what one quoted stretch means: a number with an optional
+unit, a letter or a letter with its number ("P = 48"), or a name. Whatever cannot be read is None.
 """
 
 import re
@@ -21,7 +21,9 @@ SHARES = {"third": 3, "fourth": 4, "quarter": 4, "fifth": 5, "sixth": 6, "eighth
 
 _SHARE = rf"(?:an?|one)[ -](?:{'|'.join(SHARES)})"
 _NUMBER = re.compile(
-    rf"(?i:\b{_SHARE}(?= (?:of|the|as|more|less)\b))|[$€£]?\d[\d,]*(?:/\d+)?(?:\.\d+)?(?: ?%| percent\b)?|(?i:\b(?:{'|'.join([*CARDINALS, *MULTIPLES])})\b)"
+    rf"(?i:\b{_SHARE}(?= (?:of|the|as|more|less)\b))"
+    r"|[$€£]?\d[\d,]*(?:/\d+)?(?:\.\d+)?(?: ?%| percent\b)?"
+    rf"|(?i:\b(?:{'|'.join([*CARDINALS, *MULTIPLES])})\b)"
 )
 _QUANTITY = re.compile(rf"(?P<number>{_NUMBER.pattern})(?: (?P<unit>[a-z]+(?: [a-z]+)*))?")
 _DEFINITION = re.compile(r"(?P<letter>[A-Z]) = (?P<number>\S+)")

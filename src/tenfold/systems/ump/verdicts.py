@@ -7,7 +7,7 @@ from typing import Any
 from tenfold.systems.ump import checker_units as units
 from tenfold.systems.ump.derivations import (
     Derivations,
-    Refused,
+    RefusedError,
     derive,
     dimensions,
     inputs,
@@ -46,64 +46,64 @@ def answer_of(certificate: Certificate, derivations: Derivations) -> Fraction:
     _all_agree(derivations)
     missing = variables_of(certificate) - derivations.values.keys()
     if missing:
-        raise Refused(f"{', '.join(sorted(missing))} has no value")
+        raise RefusedError(f"{', '.join(sorted(missing))} has no value")
     unmet = _unmet(certificate, derivations.first)
     if unmet:
-        raise Refused(f"{unmet[0].type} does not hold of {unmet[0].var}")
+        raise RefusedError(f"{unmet[0].type} does not hold of {unmet[0].var}")
     return derivations.first[certificate.ask]
 
 
 def _inconsistent(certificate: Certificate, derivations: Derivations) -> None:
     if len(derivations.conflicts) != 1:
-        raise Refused(f"{len(derivations.conflicts)} variables have two values, not one")
+        raise RefusedError(f"{len(derivations.conflicts)} variables have two values, not one")
     var = derivations.conflicts[0]
     _same(certificate, "var", var)
     values = certificate.witness.get("values")
     if not isinstance(values, list) or {rational(value) for value in values} != set(derivations.values[var]):
-        raise Refused(f"the witness does not name the values of {var}")
+        raise RefusedError(f"the witness does not name the values of {var}")
     _same_assignment(certificate, derivations)
 
 
 def _underdetermined(certificate: Certificate, derivations: Derivations) -> None:
     free = certificate.witness.get("free")
     if free in derivations.values or free not in variables_of(certificate):
-        raise Refused(f"{free} is not free")
+        raise RefusedError(f"{free} is not free")
     _all_agree(derivations)
     worlds = certificate.witness.get("assignments")
     if not isinstance(worlds, list) or len(worlds) != 2 or not all(isinstance(world, dict) for world in worlds):
-        raise Refused("the witness does not hold two assignments")
+        raise RefusedError("the witness does not hold two assignments")
     first, second = ({var: rational(value) for var, value in world.items()} for world in worlds)
     for world in (first, second):
         _satisfies(certificate, world)
     if first[free] == second[free] or first[certificate.ask] == second[certificate.ask]:
-        raise Refused("the two assignments do not differ in the free variable and in the answer")
+        raise RefusedError("the two assignments do not differ in the free variable and in the answer")
 
 
 def _satisfies(certificate: Certificate, world: Mapping[str, Fraction]) -> None:
     """Refused unless the assignment gives every variable a value that every fact, equation and demand allows."""
     if world.keys() != variables_of(certificate):
-        raise Refused("an assignment does not name exactly the variables")
+        raise RefusedError("an assignment does not name exactly the variables")
     for fact in certificate.facts:
         if fact.value is not None and world[fact.var] != rational(fact.value):
-            raise Refused(f"an assignment contradicts the fact {fact.text!r}")
+            raise RefusedError(f"an assignment contradicts the fact {fact.text!r}")
     for equation in certificate.equations:
         if world[equation.var] != value_of(equation.expr, world):
-            raise Refused(f"an assignment breaks the equation of {equation.var}")
+            raise RefusedError(f"an assignment breaks the equation of {equation.var}")
     if _unmet(certificate, world):
-        raise Refused("an assignment does not meet a demand")
+        raise RefusedError("an assignment does not meet a demand")
 
 
 def _violates(certificate: Certificate, derivations: Derivations) -> None:
     broken = _only_unmet(certificate, derivations)
     if broken.type not in RANGES:
-        raise Refused(f"{broken.type} is no range that a value could leave")
+        raise RefusedError(f"{broken.type} is no range that a value could leave")
     _same_break(certificate, derivations, broken)
 
 
 def _false_predicate(certificate: Certificate, derivations: Derivations) -> None:
     broken = _only_unmet(certificate, derivations)
     if not broken.type.startswith("predicate:"):
-        raise Refused(f"{broken.type} is no claim about a number")
+        raise RefusedError(f"{broken.type} is no claim about a number")
     _same_break(certificate, derivations, broken)
 
 
@@ -111,7 +111,7 @@ def _dimension(certificate: Certificate, derivations: Derivations) -> None:
     broken = _only_unmet(certificate, derivations)
     expected = broken.type.removeprefix("dimension:")
     if expected == broken.type:
-        raise Refused(f"{broken.type} is no demand for a dimension")
+        raise RefusedError(f"{broken.type} is no demand for a dimension")
     _same(certificate, "var", broken.var)
     _same(certificate, "expected", expected)
     _same(certificate, "got", units.write(dimensions(certificate)[broken.var]))
@@ -131,7 +131,7 @@ def _only_unmet(certificate: Certificate, derivations: Derivations) -> Constrain
     _all_agree(derivations)
     unmet = _unmet(certificate, derivations.first)
     if len(unmet) != 1:
-        raise Refused(f"{len(unmet)} demands are not met, not one")
+        raise RefusedError(f"{len(unmet)} demands are not met, not one")
     return unmet[0]
 
 
@@ -142,7 +142,7 @@ def _unmet(certificate: Certificate, values: Mapping[str, Fraction]) -> list[Con
 def _is_met(constraint: Constraint, certificate: Certificate, values: Mapping[str, Fraction]) -> bool:
     kind, _, detail = constraint.type.partition(":")
     if constraint.var not in values:
-        raise Refused(f"the demand {constraint.type} is about {constraint.var}, which has no value")
+        raise RefusedError(f"the demand {constraint.type} is about {constraint.var}, which has no value")
     if kind == "per":
         return True
     if kind == "dimension":
@@ -150,16 +150,16 @@ def _is_met(constraint: Constraint, certificate: Certificate, values: Mapping[st
     if kind == "predicate":
         verdict = units.holds(detail, values[constraint.var])
         if verdict is None:
-            raise Refused(f"we do not know the claim {detail!r}")
+            raise RefusedError(f"we do not know the claim {detail!r}")
         return verdict
     if constraint.type not in RANGES:
-        raise Refused(f"we do not know the demand {constraint.type!r}")
+        raise RefusedError(f"we do not know the demand {constraint.type!r}")
     return RANGES[constraint.type](values[constraint.var])
 
 
 def _all_agree(derivations: Derivations) -> None:
     if derivations.conflicts:
-        raise Refused(f"{derivations.conflicts[0]} has two values")
+        raise RefusedError(f"{derivations.conflicts[0]} has two values")
 
 
 def _same_break(certificate: Certificate, derivations: Derivations, broken: Constraint) -> None:
@@ -171,12 +171,12 @@ def _same_break(certificate: Certificate, derivations: Derivations, broken: Cons
 
 def _same(certificate: Certificate, key: str, expected: Any) -> None:
     if certificate.witness.get(key) != expected:
-        raise Refused(f"the witness says {key} {certificate.witness.get(key)!r}, but it is {expected!r}")
+        raise RefusedError(f"the witness says {key} {certificate.witness.get(key)!r}, but it is {expected!r}")
 
 
 def _same_assignment(certificate: Certificate, derivations: Derivations) -> None:
     """Refused unless the witness names the first value of every variable, and nothing is left without a value."""
     unknown = {var for equation in certificate.equations for var in inputs(equation.expr)} - derivations.values.keys()
     if unknown:
-        raise Refused(f"{', '.join(sorted(unknown))} has no value")
+        raise RefusedError(f"{', '.join(sorted(unknown))} has no value")
     _same(certificate, "assignment", {var: str(value) for var, value in derivations.first.items()})

@@ -1,7 +1,7 @@
 """Blocks of four texts: two factors, a text is flawed where they differ, and every wording occurs in one sound and one
 flawed text. So no score that adds up over the wordings can tell flawed from sound.
 
-`propose_blocks` makes blocks from bases and from our own frames; the caller has them checked.
+The caller has every block checked: what a proposal is worth is the checker's to say.
 """
 
 import random
@@ -24,20 +24,29 @@ OPERATORS: dict[str, Operator] = {
     "person": person_block,
     "claim": claim_block,
 }
+"""Kinds of edit of a base, by name."""
 
 
-def blocks_of_base(base: Base, seed: int) -> Iterator[list[Problem]]:
-    """Every block that a base is good for, at most one for each operator."""
-    for name, operator in OPERATORS.items():
+def block_of(operator: str, base: Base, seed: int) -> list[Problem]:
+    """The block that an operator makes of a base; SketchError if the base is not good for it."""
+    return OPERATORS[operator](base, random.Random(derive(seed, operator, base.source, base.split, base.source_id)))
+
+
+def blocks_of(operator: str, bases: Iterable[Base], most: int, seed: int) -> Iterator[list[Problem]]:
+    """The blocks of the first bases that an operator is good for."""
+    made = 0
+    for base in bases:
+        if made == most:
+            return
         try:
-            yield operator(base, random.Random(derive(seed, name, base.source, base.split, base.source_id)))
+            block = block_of(operator, base, seed)
         except SketchError:
             continue
+        made += 1
+        yield block
 
 
-def propose_blocks(bases: Iterable[Base], seed: int) -> Iterator[list[Problem]]:
-    """The blocks of our own frames, then those of the bases, in order."""
+def blocks_of_frames(seed: int) -> Iterator[list[Problem]]:
+    """The blocks of our own frames."""
     for category in FRAMED:
         yield from framed_blocks(category, seed)
-    for base in bases:
-        yield from blocks_of_base(base, seed)

@@ -15,65 +15,13 @@ from tenfold.systems.ump.blocks.restated import can_change, near_values
 from tenfold.systems.ump.blocks.sketch import FACTORS, Cell, Piece, SketchError, assignment, make_block, solve
 from tenfold.systems.ump.blocks.story import context, equations, number_piece, origin, stays_sensible, tell
 from tenfold.systems.ump.problems import Problem
+from tenfold.systems.ump.wordings import read_list
 
 LEADS = ("Note that", "It is known that", "Remember that", "It is a fact that")
-NOT_COUNTED = set(
-    [
-        "hours",
-        "minutes",
-        "seconds",
-        "days",
-        "weeks",
-        "months",
-        "years",
-        "dollars",
-        "cents",
-        "percent",
-        "times",
-        "pounds",
-        "ounces",
-        "feet",
-        "inches",
-        "miles",
-        "yards",
-        "meters",
-        "kilometers",
-        "milliliters",
-        "centimeters",
-        "millimeters",
-        "gallons",
-        "liters",
-        "grams",
-        "kilograms",
-        "degrees",
-        "others",
-        "points",
-        "rolls",
-        "less",
-        "lbs",
-        "acres",
-        "watts",
-        "calories",
-        "cups",
-        "ways",
-        "mins",
-        "hrs",
-        "his",
-        "dozen",
-        "additional",
-        "various",
-        "always",
-        "does",
-        "was",
-        "has",
-        "is",
-        "as",
-        "plus",
-        "minus",
-    ]
-)
+NOT_COUNTED = frozenset(read_list("not_counted.txt"))
 NOUN = re.compile(
-    r"^ ((?!(?:of|per|and|more|less|fewer|to|in|for|at|as|is|are|was|times|additional|other|of)\b)[a-z]+ )?([a-z]{2,}[^s\W]s)\b(?! (?:of|per|each|a|more|less|fewer)\b)"
+    r"^ ((?!(?:of|per|and|more|less|fewer|to|in|for|at|as|is|are|was|times|additional|other)\b)[a-z]+ )?"
+    r"([a-z]{2,}[^s\W]s)\b(?! (?:of|per|each|a|more|less|fewer)\b)"
 )
 """A plural noun behind a number, with at most one word before it."""
 

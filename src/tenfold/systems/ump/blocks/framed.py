@@ -14,9 +14,9 @@ from typing import Any
 from tenfold.systems.ump.blocks.claims import choose_claims, claim_cell, claim_piece
 from tenfold.systems.ump.blocks.dimensions import dimension_of, write_dimension
 from tenfold.systems.ump.blocks.sketch import FACTORS, Cell, Origin, Piece, SketchError, assignment, make_block, solve
-from tenfold.systems.ump.blocks.wordings import MEN, WOMEN, read_rows
 from tenfold.systems.ump.chain import Tree, parse_named_tree
 from tenfold.systems.ump.problems import Category, Problem
+from tenfold.systems.ump.wordings import MEN, WOMEN, read_rows
 
 FRAMED: tuple[Category, ...] = ("units", "illogical", "assumption")
 VARIANTS = 4

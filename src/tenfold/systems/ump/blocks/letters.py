@@ -1,7 +1,7 @@
 """`undefined` (a): one number of the text is a letter, and only one of two letters is given a value.
 
-f: the letter in the text, P or Q. g: the letter that gets the number. Both letters are named in all four cells, so that
-neither the words nor the set of words tell a flawed text from a sound one.
+f: the letter in the text is P, and Q is named as another number, or the other way round. g: P is given and Q is not known,
+or the other way round. So all four texts have the same words, and only their order tells a flawed one.
 """
 
 import random
@@ -14,6 +14,12 @@ from tenfold.systems.ump.blocks.story import context, equations, origin, tell
 from tenfold.systems.ump.problems import Problem
 
 LETTERS = "BCDFGHJKMNPQRTVWYZ"
+LEADS = (
+    ("We know that", ", but we do not know", "yet"),
+    ("It is given that", ", but nothing is given about", "so far"),
+    ("It was found that", ", but nobody has found", "yet"),
+)
+COUNTING_WORDS = ("three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "fifteen", "twenty")
 NO_LETTER_BEFORE = re.compile(r"(?:\ba|\ban|\bevery|\bone|[-/#])[ ]?$", re.IGNORECASE)
 NO_LETTER_AFTER = re.compile(r"^(?:-|/|'|\s*(?:st|nd|rd|th)\b|,?\s*\d)")
 
@@ -26,22 +32,24 @@ def letter_block(base: Base, rng: random.Random) -> list[Problem]:
     """
     bound = _choose(base, rng)
     letters = _letters(base, rng)
-    cells = {cell: _cell(base, bound, letters, *factors) for cell, factors in FACTORS.items()}
+    lead = rng.choice(LEADS)
+    cells = {cell: _cell(base, bound, letters, lead, *factors) for cell, factors in FACTORS.items()}
     return make_block("undefined", f"{base.source}-{base.split}-{base.source_id}-letter", cells, origin(base))
 
 
 def _choose(base: Base, rng: random.Random) -> Bound:
     good = [bound for bound in base.numbers if _can_be_letter(base, bound)]
+    digits = [bound for bound in good if bound.numeral.kind != "word"]
     if not good:
         raise SketchError("no number can be a letter")
-    return rng.choice(good)
+    return rng.choice(digits or good)
 
 
 def _can_be_letter(base: Base, bound: Bound) -> bool:
     before, after = context(base, bound.numeral.span)
     return (
         bound.alone
-        and bound.numeral.kind in ("plain", "money")
+        and (bound.numeral.kind in ("plain", "money") or bound.numeral.text.lower() in COUNTING_WORDS)
         and bound.numeral.value > 1
         and bound.numeral.span[1] <= base.last_sentence[0]
         and not NO_LETTER_BEFORE.search(before)
@@ -55,15 +63,14 @@ def _letters(base: Base, rng: random.Random) -> tuple[str, str]:
     return first, second
 
 
-def _cell(base: Base, bound: Bound, letters: tuple[str, str], f: int, g: int) -> Cell:
-    masked, defined = letters[f], letters[g]
-    value, sign = bound.numeral.value, bound.numeral.text[0] if bound.numeral.kind == "money" else ""
-    number = bound.numeral.text.removeprefix("$")
+def _cell(base: Base, bound: Bound, letters: tuple[str, str], lead: tuple[str, str, str], f: int, g: int) -> Cell:
+    masked, defined, value = letters[f], letters[g], bound.numeral.value
+    sign = "$" if bound.numeral.kind == "money" else ""
+    number = str(value) if bound.numeral.kind == "word" else bound.numeral.text.removeprefix("$")
     inserted = [
-        *(Piece("Here "), Piece(letters[0], unused=True), Piece(" and "), Piece(letters[1], unused=True)),
-        Piece(" stand for numbers, and "),
+        *(Piece(letters[1 - f], unused=True), Piece(f" is another number. {lead[0]} ")),
         Piece(f"{defined} = {number}", var=defined.lower(), value=value, blame=True),
-        Piece(". "),
+        *(Piece(f"{lead[1]} "), Piece(letters[1 - g], unused=True), Piece(f" {lead[2]}. ")),
     ]
     letter = Piece(masked, var=masked.lower(), value=None, blame=True)
     pieces = tell(base, {bound.numeral.span: [Piece(sign), letter]}, inserted)

@@ -1,7 +1,7 @@
 """`undefined` (b): all is told of one person, and another one is asked about.
 
-f: the person whom the story is about, N or N'. g: the person in the question. The first sentence names both in all four
-cells. Texts with more than one person, or with pronouns of both sexes, are refused.
+f: N' tells a story about N, or N one about N'. g: N' asks about N, or N about N'. So all four texts have the same words.
+Stories with more than one person, or with pronouns of both sexes, are refused.
 """
 
 import random
@@ -11,33 +11,10 @@ from collections.abc import Iterator
 from tenfold.systems.ump.bases import Base
 from tenfold.systems.ump.blocks.sketch import FACTORS, Cell, Piece, SketchError, assignment, make_block, solve
 from tenfold.systems.ump.blocks.story import equations, origin, tell
-from tenfold.systems.ump.blocks.wordings import MEN, NAMES, WOMEN
 from tenfold.systems.ump.problems import Problem, Span
+from tenfold.systems.ump.wordings import MEN, NAMES, WOMEN, read_list
 
-CALENDAR = set(
-    [
-        "Monday",
-        "Tuesday",
-        "Wednesday",
-        "Thursday",
-        "Friday",
-        "Saturday",
-        "Sunday",
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-        "I",
-    ]
-)
+CALENDAR = frozenset(read_list("calendar.txt"))
 _OTHER_PEOPLE = re.compile(
     r"\b(?:friends?|sisters?|brothers?|siblings?|mother|mom|father|dad|parents?|husband|wife|sons?|daughters?|aunt|uncle"
     r"|cousins?|grand\w+|neighbou?rs?|boss|roommates?|famil\w+|teams?|they|their|them|we|our|us|together|both|twins?"
@@ -98,26 +75,41 @@ def _capitalised(base: Base) -> Iterator[str]:
             yield match.group()
 
 
-def _mentions(base: Base, name: str) -> list[Span]:
-    """Where the person is named, and where the question says he or she."""
+def _mentions(base: Base, name: str) -> tuple[Span, list[Span], Span]:
+    """Where the story first names the person, where a sentence begins with the name again, and where the question does.
+
+    Raises:
+        SketchError: the person is named elsewhere too.
+    """
     start = base.last_sentence[0]
     pronoun = re.compile(_ASKED % "he|she").search(base.question, start)
     named = [match.span() for match in re.finditer(rf"\b{name}\b", base.question)]
-    return [*named, pronoun.span(1)] if pronoun and max(named)[0] < start else named
+    told, asked = [span for span in named if span[0] < start], [span for span in named if span[0] >= start]
+    if not asked and pronoun:
+        asked = [pronoun.span(1)]
+    again = [span for span in told[1:] if _begins_sentence(base, span)]
+    if len(asked) != 1 or len(again) != len(told) - 1:
+        raise SketchError("the person is named too often")
+    return told[0], again, asked[0]
+
+
+def _begins_sentence(base: Base, span: Span) -> bool:
+    starts = {start for start, _ in base.sentences}
+    return span[0] in starts and re.match(r" [a-z]", base.question[span[1] :]) is not None
 
 
 def _cell(base: Base, names: tuple[str, str], f: int, g: int) -> Cell:
     told, asked = names[f], names[g]
-    start = base.last_sentence[0]
-    spans = _mentions(base, names[0])
+    first, again, last = _mentions(base, names[0])
+    question = (base.last_sentence[0], base.last_sentence[0])
     mentions = {
-        span: [Piece(asked, var=asked.lower(), blame=True) if span[0] >= start else Piece(told, var=told.lower())]
-        for span in spans
+        first: [Piece(told, var=told.lower())],
+        **{span: [Piece("She" if names[0] in WOMEN else "He")] for span in again},
+        question: [Piece(names[1 - g], unused=True), Piece(" asks: ")],
+        last: [Piece(asked, var=asked.lower(), blame=True)],
     }
-    first, second = (Piece(name, unused=True) for name in names)
-    opening = [first, Piece(" and "), second, Piece(" live in the same street. ")]
-    owner = (told.lower(), base.ask)
-    cell = Cell([*opening, *tell(base, mentions)], [*equations(base), owner], asked.lower())
+    opening = [Piece(names[1 - f], unused=True), Piece(" tells us this. ")]
+    cell = Cell([*opening, *tell(base, mentions)], [*equations(base), (told.lower(), base.ask)], asked.lower())
     return cell if f == g else _underdetermined(cell, told, asked)
 
 

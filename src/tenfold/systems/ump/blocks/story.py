@@ -29,9 +29,9 @@ def tell(base: Base, replaced: Mapping[Span, Sequence[Piece]], inserted: Sequenc
     `inserted` brings its own space at the end. Numbers outside the replaced spans stay as they are.
     """
     places = {bound.numeral.span: [number_piece(bound)] for bound in base.numbers} | dict(replaced)
-    question_start = base.last_sentence[0]
+    question = (base.last_sentence[0], base.last_sentence[0])
     pieces, start = [], 0
-    for (begin, end), new in sorted({**places, (question_start, question_start): list(inserted)}.items()):
+    for (begin, end), new in sorted({question: list(inserted), **places}.items()):
         if begin < start:
             raise SketchError("replaced stretches overlap")
         pieces += [Piece(base.question[start:begin]), *new]
