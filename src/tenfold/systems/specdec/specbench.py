@@ -25,7 +25,7 @@ from tenfold.systems.specdec import comparison
 from tenfold.systems.specdec.data import Question, load_questions
 from tenfold.systems.specdec.draft_length import AUTO, NumDraft, draft_length_for
 from tenfold.systems.specdec.drafters import making
-from tenfold.systems.specdec.methods import OURS, PLAIN, Answer, Method, Speculative, baseline, check_baselines
+from tenfold.systems.specdec.methods import OURS, PLAIN, Answer, Baselines, Method, Speculative, check_baselines
 from tenfold.systems.specdec.rounds import acceptance_by_position, mean_accepted_tokens
 
 WARM_UP_TOKENS = 8
@@ -43,7 +43,9 @@ class SpecBenchConfig(Config):
     max_new_tokens: int = Field(default=128, ge=1)
     """Most tokens to generate per turn."""
     baselines: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = ("greedy", "transformers", "transformers-pld")
-    """What to compare with: greedy, transformers, transformers-pld, transformers-pld3; add -fp32 to run it in float32."""
+    """What to compare with: greedy, transformers, transformers-pld, -pld3, -assisted (-fp32 behind it), llama-cpp."""
+    assistant: str | None = None
+    """The model that drafts for the baseline transformers-assisted."""
     drafter: str = "ngram"
     """Who guesses."""
     drafter_options: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = ()
@@ -79,7 +81,19 @@ def specbench(config: SpecBenchConfig, run: Run) -> Metrics:
         "data": config.data,
         "max_new_tokens": config.max_new_tokens,
         "threads": torch.get_num_threads(),
+        "skipped_baselines": skipped_baselines(config),
     }
+
+
+def makes_baselines(config: SpecBenchConfig) -> Baselines:
+    """Who makes the baselines of a run."""
+    return Baselines(config.model, config.dtype, config.assistant)
+
+
+def skipped_baselines(config: SpecBenchConfig) -> dict[str, str]:
+    """The baselines that were asked for and cannot be run here, each with the reason."""
+    reasons = {name: makes_baselines(config).missing(name) for name in config.baselines}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def _measure(config: SpecBenchConfig, run: Run, questions: Sequence[Question], *, num_done: int) -> None:
@@ -111,8 +125,9 @@ class Bench:
         greedy = GenerationSettings.model_validate({})
         drafter = making.make(config.drafter, config.drafter_options, model, greedy)
         ours = Speculative(model, drafter, draft_length_for(config.num_draft, model))
-        names = dict.fromkeys((PLAIN, *config.baselines))
-        return Bench(config, model, {OURS: ours} | {name: baseline(name, model, config.dtype) for name in names})
+        makes = makes_baselines(config)
+        names = [name for name in dict.fromkeys((PLAIN, *config.baselines)) if makes.missing(name) is None]
+        return Bench(config, model, {OURS: ours} | {name: makes.make(name, model) for name in names})
 
     def warm_up(self) -> None:
         """One short answer by each method, not counted."""
@@ -251,7 +266,8 @@ def summary(metrics: Metrics) -> str:
             else ""
         )
         lines.append(f"{name:>22} {speed:7.1f} tokens/s{ratio}")
-    return "\n".join([*lines, *_contention_warning(metrics)])
+    skipped = [f"{name:>22} skipped: {reason}" for name, reason in metrics.get("skipped_baselines", {}).items()]
+    return "\n".join([*lines, *skipped, *_contention_warning(metrics)])
 
 
 def _contention_warning(metrics: Metrics) -> list[str]:

@@ -1,7 +1,7 @@
 """What the command line and recipes can do with speculative decoding; wiring only."""
 
 from tenfold.core.records import Verb
-from tenfold.systems.specdec import building, certify, explain, generate_verb, page, specbench
+from tenfold.systems.specdec import building, certify, explain, export, generate_verb, page, specbench
 
 VERBS = {
     "generate": Verb(generate_verb.GenerateConfig, generate_verb.generate, generate_verb.summary),
@@ -10,5 +10,6 @@ VERBS = {
     "train-head": Verb(building.TrainHeadVerbConfig, building.train, building.describe_head),
     "certify": Verb(certify.CertifyConfig, certify.certify, certify.summary),
     "calibrate": Verb(explain.CalibrateConfig, explain.calibrate, explain.describe_costs),
+    "export": Verb(export.ExportConfig, export.export, export.summary),
     "explain": Verb(explain.ExplainConfig, explain.explain, explain.describe_choice),
 }

@@ -132,7 +132,7 @@ class TrainedHead:
 def new_network(shape: HeadShape, target: LeanLlama) -> MedusaHeads | EagleLayer:
     """An untrained head for `target`; its random weights come from torch's current generator."""
     width = target.weights.embedding_VD.shape[1]
-    return MedusaHeads(width, shape.num_heads) if shape.kind == "medusa" else EagleLayer(_layer_config(shape, target))
+    return MedusaHeads(width, shape.num_heads) if shape.kind == "medusa" else EagleLayer(layer_config(shape, target))
 
 
 def target_digest(target: LeanLlama) -> str:
@@ -150,7 +150,8 @@ def frozen_head(target: LeanLlama, tokens: Sequence[int] | Tensor) -> Tensor:
     return target.weights.head.unpack()[0][torch.as_tensor(tokens)]
 
 
-def _layer_config(shape: HeadShape, target: LeanLlama) -> LlamaConfig:
+def layer_config(shape: HeadShape, target: LeanLlama) -> LlamaConfig:
+    """The sizes of an EAGLE head's decoder layer."""
     sizes = target.weights.shape
     config = LlamaConfig(
         hidden_size=target.weights.embedding_VD.shape[1],
