@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -136,12 +137,13 @@ def answer(
     sequences_NT = torch.cat([prompts_NT, new_NS], dim=1)
     if not config.return_dict_in_generate:
         return sequences_NT
-    output = SpeculativeOutput(sequences=sequences_NT, speculations=written)  # pyright: ignore[reportArgumentType]
-    if config.output_logits and longest:
-        output.logits = _by_step([torch.stack(list(one.logits)) for one in written])
-    if config.output_scores and longest:
-        output.scores = _by_step([text.scores(one.logits, one.tokens) for text, one in zip(texts, written, strict=True)])
-    return output
+    pairs = list(zip(texts, written, strict=True)) if longest else []
+    optional: dict[str, Any] = {}
+    if config.output_logits:
+        optional["logits"] = _by_step([torch.stack(list(one.logits)) for _, one in pairs])
+    if config.output_scores:
+        optional["scores"] = _by_step([text.scores(one.logits, one.tokens) for text, one in pairs])
+    return SpeculativeOutput(sequences=sequences_NT, speculations=written, **optional)  # pyright: ignore[reportArgumentType]
 
 
 def _settings(config: GenerationConfig, max_new_tokens: int, seed: int) -> GenerationSettings:
@@ -173,6 +175,6 @@ def _stream(streamer: BaseStreamer, tokens: Sequence[int]) -> None:
 
 def _by_step(rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """From [S, V] for each text to [N, V] for each step; -inf after a text's end."""
-    longest = max(map(len, rows))
+    longest = max(map(len, rows), default=0)
     filled = [torch.nn.functional.pad(row_SV, (0, 0, 0, longest - len(row_SV)), value=float("-inf")) for row_SV in rows]
-    return torch.stack(filled, dim=1).unbind(0)
+    return torch.stack(filled, dim=1).unbind(0) if longest else ()
