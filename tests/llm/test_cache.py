@@ -13,6 +13,7 @@ from stub_openai import Faults, StubServer
 from tenfold.core.errors import UserError
 from tenfold.llm.cache import Cached
 from tenfold.llm.chat import ChatReply, ChatRequest, Image, ProviderError, Usage, user
+from tenfold.llm.endpoint import Endpoint
 from tenfold.llm.many import ask_all
 from tenfold.llm.opening import open_endpoint
 from tenfold.llm.scripted import Scripted
@@ -125,6 +126,7 @@ ASK_ALL = """
 import asyncio, sys
 from pathlib import Path
 from tenfold.llm.chat import ChatRequest, user
+from tenfold.llm.endpoint import Endpoint
 from tenfold.llm.many import ask_all
 from tenfold.llm.opening import open_endpoint
 
@@ -168,9 +170,9 @@ def test_two_processes_share_a_cache(tmp_path):
         outputs = [process.communicate(timeout=60)[0] for process in both]
         assert [process.returncode for process in both] == [0, 0]
         assert sorted(outputs[0].splitlines()) == sorted(outputs[1].splitlines())
-        third = start(server, tmp_path / "cache")
+        model = Cached(Endpoint("stub", base_url=server.base_url), tmp_path / "cache")
         asked = len(server.requests)
-        assert len(third.communicate(timeout=60)[0].splitlines()) == 200
+        assert all(reply.cached for reply in ask(model, *(ChatRequest((user(f"question {n}"),)) for n in range(200))))
         assert len(server.requests) == asked
 
 

@@ -5,7 +5,8 @@ import sys
 
 PROGRAM = """
 import importlib, pkgutil, sys
-import tenfold.llm
+import tenfold.llm, tenfold.llm.opening, tenfold.llm.many
+assert "openai" not in sys.modules
 names = [module.name for module in pkgutil.walk_packages(tenfold.llm.__path__, "tenfold.llm.")]
 for name in names:
     importlib.import_module(name)

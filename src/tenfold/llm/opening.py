@@ -1,11 +1,14 @@
-"""From a name to an endpoint ready for work: cached, asked again after failures, and never asked too much at once."""
+"""From a name to an endpoint ready for work: cached, asked again after failures, and never asked too much at once.
+
+The SDK, which takes most of a second to import, is imported when an endpoint is opened.
+"""
 
 from pathlib import Path
 
 from tenfold.core.errors import UserError
+from tenfold.core.registry import load_target
 from tenfold.llm.cache import Cached
 from tenfold.llm.chat import ChatModel
-from tenfold.llm.endpoint import Endpoint
 from tenfold.llm.limits import Limited
 from tenfold.llm.retries import Retrying
 
@@ -29,6 +32,6 @@ def open_endpoint(
     """
     if not name.startswith(PREFIX) or name == PREFIX:
         raise UserError(f"the endpoint's name is {name!r}; write it as {PREFIX}NAME, for example {PREFIX}gpt-4o-mini")
-    endpoint = Endpoint(name.removeprefix(PREFIX), timeout_s=timeout_s)
+    endpoint = load_target("tenfold.llm.endpoint:Endpoint")(name.removeprefix(PREFIX), timeout_s=timeout_s)
     model = Retrying(Limited(endpoint, concurrency), attempts=attempts)
     return model if cache is None else Cached(model, cache)
