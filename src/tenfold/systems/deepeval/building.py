@@ -55,13 +55,14 @@ def build(config: BuildConfig, run: Run) -> Metrics:
     """
     annotations, beside = load(config)
     folder = Path(config.out) if config.out else run.folder / "set"
-    sets = {task: build_quads(annotations, task, seed=config.seed, num_proposals=config.proposals) for task in TASKS}
+    sets = _quads(annotations, config)
     _check(sets)
     statuses = take_pictures(Manifest(folder), annotations, beside, config.licence)
     digests = write(folder, sets, annotations)
-    for task in [task for task in TASKS if task not in run.rows]:
+    todo: list[Task] = [task for task in TASKS if task not in run.rows]
+    for task in todo:
         run.add(task, _row(sets[task], seed=config.seed))
-    probes = {task: run.rows[task]["probes"] for task in TASKS}
+    probes: dict[Task, dict[str, float]] = {task: run.rows[task]["probes"] for task in TASKS}
     card = data_card(
         name=beside.name if config.annotations != DEMO else "Tenfold's demonstration set",
         num_pictures=len(annotations),
@@ -74,6 +75,10 @@ def build(config: BuildConfig, run: Run) -> Metrics:
     )
     atomic.write_text(folder / CARD, card)
     return _metrics(sets, probes) | {"folder": str(folder), "annotations": len(annotations), "pictures": statuses}
+
+
+def _quads(annotations: Sequence[Annotation], config: BuildConfig) -> dict[Task, QuadSet]:
+    return {task: build_quads(annotations, task, seed=config.seed, num_proposals=config.proposals) for task in TASKS}
 
 
 def load(config: BuildConfig) -> tuple[list[Annotation], Path]:

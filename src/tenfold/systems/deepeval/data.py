@@ -73,13 +73,17 @@ def load(name: str, *, tasks: Sequence[Task] = TASKS, seed: int = 0) -> DataSet:
 def load_released(folder: Path, *, tasks: Sequence[Task] = TASKS) -> DataSet:
     """The published questions with raw options."""
     annotations = released.load_annotations(folder)
-    loaded = {task: released.load_questions(folder, task, annotations) for task in tasks}
+    items: list[Item] = []
+    checks: dict[Task, KeyCheck] = {}
+    for task in tasks:
+        questions, checks[task] = released.load_questions(folder, task, annotations)
+        items += questions
     return DataSet(
         name="released",
-        items=[item for items, _ in loaded.values() for item in items],
+        items=items,
         annotations=annotations,
         picture=Manifest(picture_folder()).picture,
-        checks={task: check for task, (_, check) in loaded.items()},
+        checks=checks,
     )
 
 

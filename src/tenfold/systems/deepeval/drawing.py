@@ -1,5 +1,6 @@
 """The verb `scenes`: draws our own sixty-four scenes and writes their questions, as a set that `run` and others can use."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def summary(metrics: Metrics) -> str:
     )
 
 
-def page(rows: list[dict[str, Any]], metrics: Metrics) -> Page:
+def page(rows: Sequence[dict[str, Any]], metrics: Metrics) -> Page:
     """A look at some scenes: two situations, each with the four combinations of its facets."""
     shown = [row["key"] for row in rows][:NUM_SHOWN]
     pictures = [_thumbnail(image_id) for image_id in shown if image_id in album.all_scenes()]

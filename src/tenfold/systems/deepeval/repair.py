@@ -50,7 +50,7 @@ def repair(config: RepairConfig, run: Run) -> Metrics:
     source = data.load_released(folder)
     sets = data.quads_of(source, seed=config.seed, num_proposals=config.proposals)
     files = write_set(source, sets, [run.folder / "quads", *([Path(config.out)] if config.out else [])])
-    todo = [task for task in TASKS if task not in run.rows]
+    todo: list[Task] = [task for task in TASKS if task not in run.rows]
     for task in track(todo, "audit of the quads", done=len(TASKS) - len(todo)):
         run.add(task, _row(source, task, sets[task], seed=config.seed))
     return _metrics({task: run.rows[task] for task in TASKS}) | {"data": config.data, "seed": config.seed, "files": files}

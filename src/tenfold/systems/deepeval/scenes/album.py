@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from itertools import product
 from random import Random
 
 import PIL.Image
@@ -26,7 +25,7 @@ from tenfold.systems.deepeval.scenes.situations import PAINTERS
 PIXELS = 384
 NUM_PROPOSALS = 20_000
 LICENCE = "CC0 1.0: drawn by Tenfold"
-COMBINATIONS = tuple(product((0, 1), repeat=2))
+COMBINATIONS: tuple[tuple[int, int], ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from random import Random
 
 from tenfold.systems.deepeval.scenes.backdrops import backdrop, falling
 from tenfold.systems.deepeval.scenes.canvas import Canvas
-from tenfold.systems.deepeval.scenes.figures import Person, chosen
+from tenfold.systems.deepeval.scenes.figures import Mood, Person, chosen
 from tenfold.systems.deepeval.scenes.things import DARK_WOOD, RED, bird, cage, seedling, snowman, table, tear, tree, wall
 from tenfold.systems.deepeval.scenes.tools import axe, balloon, clock, frame, ladder, watering_can
 
@@ -51,7 +51,9 @@ def before_the_mirror(canvas: Canvas, random: Random, image: int, posture: int) 
     backdrop(canvas, "indoors", random)
     frame(canvas, (54, 20), (92, 86))
     pose = ("standing", "bowed")[posture]
-    mood, mirrored = ("calm", "sad")[posture], ("glad" if image == 0 else ("calm", "sad")[posture])
+    moods: tuple[Mood, Mood] = ("calm", "sad")
+    mood = moods[posture]
+    mirrored = "glad" if image == 0 else mood
     shown = "standing" if image == 0 else pose
     Person((73, 84), (56.0, 32.0)[image], one, shown, "hips" if image == 0 else "down", -1, mirrored, look).draw(canvas)
     Person((28, 90), 34, one, pose, "down", 1, mood, look).draw(canvas)

@@ -4,7 +4,7 @@ from random import Random
 
 from tenfold.systems.deepeval.scenes.backdrops import backdrop, falling
 from tenfold.systems.deepeval.scenes.canvas import Canvas
-from tenfold.systems.deepeval.scenes.figures import SHIRTS, Person, chosen
+from tenfold.systems.deepeval.scenes.figures import SHIRTS, Mood, Person, chosen
 from tenfold.systems.deepeval.scenes.things import DARK_WOOD, IRON, RED, bench, boat, half_loaf, loaf, rock, table, waves
 from tenfold.systems.deepeval.scenes.tools import candle, glow, oar, phone, signpost, umbrella
 
@@ -63,7 +63,8 @@ def on_the_bench(canvas: Canvas, random: Random, company: int, looking: int) -> 
     for place in range((1, 2)[company]):
         x = ((46.0,), (32.0, 58.0))[company][place]
         hand = ((x + 9, 71.0), None)[looking]
-        mood, gaze = (("calm", 1.0), ("glad", -0.9))[looking]
+        mood: Mood = "calm" if looking == 0 else "glad"
+        gaze = (1.0, -0.9)[looking]
         shirt = (one, two)[place]
         Person((x, 90), 44, shirt, "sitting", mood=mood, look=look + place, hand=hand, gaze=gaze).draw(canvas)
         if hand:
@@ -130,7 +131,7 @@ def at_the_table(canvas: Canvas, random: Random, sharing: int, plenty: int) -> N
     """The bread: shared, kept by one. There is: one loaf, a heap."""
     one, two, look = chosen(random)
     backdrop(canvas, "indoors", random)
-    moods = (("glad", "glad"), ("calm", "sad"))[sharing]
+    moods: tuple[Mood, Mood] = ("glad", "glad") if sharing == 0 else ("calm", "sad")
     Person((18, 92), 48, one, "sitting", "forward", 1, moods[0], look).draw(canvas)
     Person((82, 92), 48, two, "sitting", "forward", -1, moods[1], look + 1).draw(canvas)
     table(canvas, (50, 74), 48)
