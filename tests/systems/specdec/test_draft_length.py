@@ -3,12 +3,13 @@
 import random
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tenfold.nn.drafting import NOTHING, Draft
 from tenfold.systems.specdec.cost_model import CostModel, interpolate
-from tenfold.systems.specdec.draft_length import Controller, FixedLength, first_tokens
+from tenfold.systems.specdec.draft_length import Controller, FixedLength, first_tokens, kinds_of
 from tenfold.systems.specdec.rounds import Round
 
 MOST = 8
@@ -76,6 +77,26 @@ def test_acceptance_is_learned_per_source_and_position():
     assert controller.acceptance("good", 3) > 0.95
     assert controller.acceptance("bad", 1) < 0.05
     assert controller.acceptance("bad", 2) == pytest.approx(0.6)
+
+
+def test_acceptance_is_learned_by_what_the_drafter_says_of_itself():
+    """Sure tokens turn out wrong and unsure ones right: the words lose, the record wins."""
+    controller = Controller(costs(lambda k: 10.0 + 3.0 * (k - 1)))
+    sure, unsure = Draft.chain([1, 2], "test", confidence=[0.95, 0.95]), Draft.chain([1, 2], "test", confidence=[0.3, 0.3])
+    assert controller.trim(sure, 100).tokens
+    assert not controller.trim(unsure, 100).tokens
+    for draft, accepted in ((sure, 0), (unsure, 2)) * 30:
+        controller.checked = draft
+        controller.observe(Round("test", 2, accepted, accepted + 1, 0.0, 0.0), 100)
+    controller.debt_ms, controller.paused_rounds = 0.0, 0
+    assert not controller.trim(sure, 100).tokens
+    assert controller.trim(unsure, 100).tokens
+
+
+def test_the_confidence_of_a_drawn_token_does_not_decide_about_it():
+    law_nV = torch.tensor([[0.5, 0.5], [0.5, 0.5]])
+    drawn = [Draft.chain([0, 1], "test", confidence=[sure, 0.5], law_nV=law_nV) for sure in (0.01, 0.99)]
+    assert kinds_of(drawn[0]) == kinds_of(drawn[1])
 
 
 @given(st.integers(0, 6))

@@ -2,12 +2,12 @@
 
 For acceptance a_j at position j and pass times T, checking k tokens emits 1 + sum_{i<=k} prod_{j<=i} a_j tokens in
 T(k + 1) milliseconds (survey, section 5; the drafts here cost next to nothing). The controller learns a_j per source of
-drafts and keeps an account against plain decoding: it is never slower by more than the debt that we allow. It reckons
-with the cost model, never with a clock, so that the same prompt and seed give the same rounds.
+drafts and position, or, where a drafter says how sure it is of each token, per source and confidence. It keeps an
+account against plain decoding: it is never slower by more than the debt that we allow. It reckons with the cost model,
+never with a clock, so that the same prompt and seed give the same rounds.
 """
 
 # k drafted tokens; a_j acceptance at position j
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -19,6 +19,7 @@ from pydantic import Field
 from tenfold.nn.drafting import NOTHING, Draft
 from tenfold.nn.models import LoadedModel
 from tenfold.systems.specdec.cost_model import CostModel, load_or_calibrate
+from tenfold.systems.specdec.drafters.calibration import confidence_class
 from tenfold.systems.specdec.rounds import Round
 
 DISCOUNT = 0.98
@@ -32,6 +33,8 @@ FREE_DEBT_PASSES = 2.0
 AUTO: Literal["auto"] = "auto"
 NumDraft = Literal["auto"] | Annotated[int, Field(ge=1)]
 FIRST_PAUSE, LONGEST_PAUSE = 8, 64
+Kind = tuple[str, str, int]
+"""Source of a token, what it is known by (position or confidence), and which."""
 
 
 class DraftLength(Protocol):
@@ -83,38 +86,47 @@ class Controller:
     def __init__(self, costs: CostModel) -> None:
         self.costs = costs
         self.most = costs.most_tokens - 1
-        self.tries: dict[tuple[str, int], float] = defaultdict(lambda: PRIOR_TRIES)
-        self.kept: dict[tuple[str, int], float] = defaultdict(lambda: PRIOR_TRIES * PRIOR_ACCEPTANCE)
+        self.seen: dict[Kind, tuple[float, float]] = {}
+        """Per kind of token: how many were judged and how many kept, the older ones discounted."""
+        self.checked = NOTHING
         self.debt_ms, self.plain_ms = 0.0, 0.0
         self.pause, self.paused_rounds = 0, 0
 
     def trim(self, draft: Draft, length: int) -> Draft:
+        self.checked = draft
         if not draft.tokens or not draft.is_chain:
             return draft
         if self.paused_rounds > 0:
             self.paused_rounds -= 1
-            return NOTHING
-        best = max(self.choices(draft, length), key=lambda choice: choice.tokens_per_ms)
-        return first_tokens(draft, best.num_tokens)
+            self.checked = NOTHING
+        else:
+            best = max(self.choices(draft, length), key=lambda choice: choice.tokens_per_ms)
+            self.checked = first_tokens(draft, best.num_tokens)
+        return self.checked
 
     def choices(self, draft: Draft, length: int) -> list[Choice]:
         """Every number of tokens of `draft` that could be checked, 0 (plain) included."""
-        survival = list(accumulate((self.acceptance(draft.source, j) for j in range(1, len(draft.tokens) + 1)), mul))
+        survival = list(accumulate((self._acceptance(kind, prior) for kind, prior in kinds_of(draft)), mul))
         return [
             Choice(num_tokens, 1 + sum(survival[:num_tokens]), self.costs.pass_ms(num_tokens + 1, length))
             for num_tokens in range(min(len(draft.tokens), self.most) + 1)
         ]
 
     def acceptance(self, source: str, position: int) -> float:
-        """The current estimate of a_j."""
-        return self.kept[source, position] / self.tries[source, position]
+        """The current estimate of a_j for drafts that say nothing about their tokens."""
+        return self._acceptance((source, "position", position), PRIOR_ACCEPTANCE)
 
     def observe(self, step: Round, length: int) -> None:
-        for position in range(1, min(step.num_drafted, step.num_accepted + 1) + 1):
-            key = step.source, position
-            self.tries[key] = self.tries[key] * DISCOUNT + 1
-            self.kept[key] = self.kept[key] * DISCOUNT + (position <= step.num_accepted)
+        is_checked = self.checked.source == step.source and len(self.checked.tokens) == step.num_drafted
+        draft = self.checked if is_checked else Draft.chain([0] * step.num_drafted, step.source)
+        for place, (kind, _) in enumerate(kinds_of(draft)[: step.num_accepted + 1]):
+            judged, kept = self.seen.get(kind, (0.0, 0.0))
+            self.seen[kind] = judged * DISCOUNT + 1, kept * DISCOUNT + (place < step.num_accepted)
         self._account(step, length)
+
+    def _acceptance(self, kind: Kind, prior: float) -> float:
+        judged, kept = self.seen.get(kind, (0.0, 0.0))
+        return (kept + PRIOR_TRIES * prior) / (judged + PRIOR_TRIES)
 
     def _account(self, step: Round, length: int) -> None:
         """Books the round against plain decoding; a debt beyond what is allowed pauses drafting, longer each time."""
@@ -131,6 +143,17 @@ class Controller:
 def draft_length_for(num_draft: NumDraft, loaded: LoadedModel) -> DraftLength:
     """A fixed length for a number; for `auto` a controller over the costs of this engine on this machine."""
     return FixedLength(num_draft) if num_draft != AUTO else Controller(load_or_calibrate(loaded))
+
+
+def kinds_of(draft: Draft) -> list[tuple[Kind, float]]:
+    """For each token the kind by which its acceptance is learned, and a first guess at it.
+
+    The confidence of a token that was drawn from a law must not decide whether it is checked: to spare the unlikely ones
+    would bend the law of the text.
+    """
+    if draft.law_nV is not None or not draft.confidence:
+        return [((draft.source, "position", place + 1), PRIOR_ACCEPTANCE) for place in range(len(draft.tokens))]
+    return [((draft.source, "confidence", confidence_class(sure)), sure) for sure in draft.confidence]
 
 
 def first_tokens(draft: Draft, num_tokens: int) -> Draft:

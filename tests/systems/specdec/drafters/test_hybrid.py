@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenfold.nn.drafting import NOTHING, Draft
-from tenfold.systems.specdec.drafters.calibration import Calibration
-from tenfold.systems.specdec.drafters.hybrid import HybridDrafter, confidence_class, expected_accepted
+from tenfold.systems.specdec.drafters.calibration import Calibration, confidence_class
+from tenfold.systems.specdec.drafters.hybrid import HybridDrafter, expected_accepted
 from tenfold.systems.specdec.drafters.suffix import SuffixDrafter
 
 VOCAB = 10

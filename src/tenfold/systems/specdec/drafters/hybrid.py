@@ -7,7 +7,6 @@ take part. Those with a cost (heads, draft models) are asked in order of expecte
 they promise more tokens per cost than what is at hand. What is joined has no single law: it is verified without one.
 """
 
-import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -15,15 +14,13 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from tenfold.nn.drafting import NOTHING, ROOT, Draft, Drafter, StateScope
-from tenfold.systems.specdec.drafters.calibration import Calibration
+from tenfold.systems.specdec.drafters.calibration import Calibration, confidence_class
 from tenfold.systems.specdec.drafters.continuations import Candidate, GrowingDrafter, Limits, Shape, grow
 from tenfold.systems.specdec.drafters.recycle import RecycleDrafter
 from tenfold.systems.specdec.drafters.suffix import SuffixDrafter
 from tenfold.systems.specdec.drafters.whole_draft import WholeDraft
 
 SCOPES: Sequence[StateScope] = ("none", "request", "process", "corpus")
-CLASSES_PER_OCTAVE = 2
-"""Confidences are calibrated in classes that halve or double the odds in this many steps."""
 MAX_SIBLINGS = 5
 """Candidates taken of a member at one place of a tree, and drafted below one node."""
 FIRST_EXPECTATION = 2.0
@@ -156,12 +153,6 @@ class HybridDrafter:
         for member, cost in enumerate(self.costs):
             if cost and self.asked[member]:
                 self.expected[member] = SLOWNESS * self.expected[member] + (1 - SLOWNESS) * accepted[member]
-
-
-def confidence_class(confidence: float) -> int:
-    """Confidences of about the same odds; those beyond 1000 to 1 are not told apart."""
-    odds = confidence / max(1 - confidence, 0.001)
-    return round(CLASSES_PER_OCTAVE * math.log2(max(odds, 0.001)))
 
 
 def expected_accepted(draft: Draft) -> float:
