@@ -6,11 +6,13 @@ them is right) and over single texts (right or wrong) share one optimiser.
 
 # U texts, V features, N items, K options
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
+from threadpoolctl import ThreadpoolController
 
 Floats = NDArray[np.float64]
 Loss = Callable[[Floats], tuple[float, Floats]]
@@ -77,4 +79,11 @@ def _minimise(rows_UV: csr_array, loss: Loss) -> Floats:
         value, slope_U = loss(rows_UV @ weights_V)
         return value + RIDGE / 2 * float(weights_V @ weights_V), columns_VU @ slope_U + RIDGE * weights_V
 
-    return minimize(objective, np.zeros(rows_UV.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": STEPS}).x
+    # The vectors are short: threads that wait for one another would cost many times the work.
+    with _thread_pools().limit(limits=1):
+        return minimize(objective, np.zeros(rows_UV.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": STEPS}).x
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()
