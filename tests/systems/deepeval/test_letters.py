@@ -83,6 +83,24 @@ def test_pmi_is_the_gain_over_no_description():
     assert each.mark(replies).pick == 2
 
 
+def test_channel_ranks_the_description_after_each_option():
+    ask = read_item(ITEM, Manner(method="text", scoring="channel"), None, "A hat.")[0]
+    requests = ask.outstanding({})
+    assert [request.answer_prefix for request in requests[:2]] == [
+        "Title of the cartoon: Old hat\nCartoon:",
+        "Title of the cartoon: New shoes\nCartoon:",
+    ]
+    assert {request.candidates for request in requests} == {(" A hat.",)}
+    values = [-30.0, -20.0, -10.0, -40.0]
+    replies = {
+        request.digest: ChatReply("", candidate_logprobs=(value,)) for request, value in zip(requests, values, strict=True)
+    }
+    assert ask.mark(replies).pick == 2
+    replies[requests[0].digest] = ChatReply("", candidate_logprobs=(None,))
+    assert ask.mark(replies).state == "letter_unranked"
+    assert mark(Manner(method="text", scoring="channel"), scores(-5, -1, -6, -8)).pick == 0
+
+
 def test_without_description_pmi_is_zero_everywhere_so_the_first_is_taken():
     assert mark(Manner(method="text"), scores(-5, -1, -6, -8)).pick == 0
 

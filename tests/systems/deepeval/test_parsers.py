@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tenfold.systems.deepeval import released
 from tenfold.systems.deepeval.items import LETTERS, TASKS, Item
-from tenfold.systems.deepeval.parsers import HALVES, corpus, parse, parse_official
+from tenfold.systems.deepeval.parsers import PARTS, corpus, parse, parse_official
 
 OPTIONS = ("The last bus", "A quiet morning", "Broken promises", "Plan B")
 Style = Callable[[str, str, str], str]
@@ -98,7 +98,7 @@ def test_corpus_is_large_and_varied():
     assert len({row.id for row in rows}) == len(rows)
     assert {row.state for row in rows} == {"ok", "ambiguous", "none", "refusal", "truncated"}
     assert all((row.letter is not None) == (row.state == "ok") for row in rows)
-    assert len(HALVES) == 2
+    assert {row.id.split("-")[0] for row in rows} == set(PARTS)
 
 
 def test_nearly_every_labelled_answer_is_read_as_a_person_reads_it():
@@ -108,7 +108,9 @@ def test_nearly_every_labelled_answer_is_read_as_a_person_reads_it():
 
 def test_no_letter_is_guessed():
     silent = [row for row in corpus() if row.state != "ok" and parse(row.answer, row.options, cut_off=row.cut_off).letter]
-    other = [row for row in corpus() if row.state == "ok" and parse(row.answer, row.options).letter not in (row.letter, None)]
+    other = [
+        row for row in corpus() if row.state == "ok" and parse(row.answer, row.options).letter not in (row.letter, None)
+    ]
     assert not silent + other, [(row.id, row.answer) for row in silent + other]
 
 

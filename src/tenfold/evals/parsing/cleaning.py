@@ -6,7 +6,11 @@ Reasoning in tags, emphasis marks and LaTeX dollars become spaces, full-width si
 import re
 from dataclasses import dataclass
 
-TAG = re.compile(r"<(/?)(?:think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad)>", re.IGNORECASE)
+TAG = re.compile(
+    r"[<\[\u25c1]\|?(?P<end>/|end_of_)?(?:begin_of_)?"
+    r"(?:think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad)\|?[>\]\u25b7]",
+    re.IGNORECASE,
+)
 NEXT_QUESTION = re.compile(r"\n[ \t#]*+(?:question|q|user|human|instruction) ?\d{0,3} ?:", re.IGNORECASE)
 TURN_TOKEN = re.compile(r"<\|[^|<>\n]{1,40}\|>|</?(?:s|b|i|em|strong|p|br|u|code)\s*/?>", re.IGNORECASE)
 EMPHASIS = re.compile(r"[*`$#~]|(?<![^\W_])_++|_++(?![^\W_])|\\(?=[()\[\]])")
@@ -44,7 +48,7 @@ def _reasoning(answer: str) -> tuple[list[tuple[int, int]], bool]:
     hidden: list[tuple[int, int]] = []
     start: int | None = None
     for tag in TAG.finditer(answer):
-        if not tag.group(1):
+        if not tag["end"]:
             start = tag.start() if start is None else start
         else:
             hidden.append((0 if start is None else start, tag.end()))

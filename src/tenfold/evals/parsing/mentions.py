@@ -21,14 +21,19 @@ NOUNS = (
     "option|choice|answer|one|title|description|meaning|statement|caption|alternative|candidate|text|sentence|"
     "suggestion|interpretation|item|possibility"
 )
+NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 ORDINAL = re.compile(
     rf"\b(?:(?P<word>{'|'.join(ORDINALS)}|last|final|1st|2nd|3rd|[4-9]th|10th)\s+(?:of the\s+)?(?:{NOUNS})\b"
-    r"|(?:option|choice|answer|number)\s*(?:number\s*|no\.?\s*|#\s*)?(?P<digit>10|[1-9])\b(?![.,]?\d|\s*%))",
+    r"|(?:option|choice|answer|number|title|description|statement|caption)\s*(?:number\s*|no\.?\s*|#\s*)?"
+    r"(?P<digit>10|[1-9])\b(?![.,]?\d|\s*%)"
+    rf"|(?:option|choice|number)\s+(?P<number>{'|'.join(NUMBERS)})\b)",
     re.IGNORECASE,
 )
 BARE_ORDINAL = re.compile(rf"\bthe\s+(?P<word>{'|'.join(ORDINALS)}|last)(?=\s*(?:[.,;!?]|\Z|or\b|and\b))", re.IGNORECASE)
-STOP = re.compile(r"[^\S\n]*+(?:[.,:;!?)\]}\"'/&|\-\u2013\u2014\u2026>]|\Z|\n)")
+WRITTEN = "A-Za-z0-9_\u00c0-\u024f\u0370-\u052f"
+"""What makes a letter part of a word; Chinese, Japanese and Korean signs do not."""
+STOP = re.compile(r"[^\S\n]*+(?:[.,:;!?)\]}\"'/&|\-\u2013\u2014\u2026>]|\Z|\n)|[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
 LINKED = re.compile(
     r"\s++(?:because|since|as|and|or|but|for|which|with|due|given|if|while|here|then|rather|instead|und|oder|weil|parce|ou)\b"
 )
@@ -98,10 +103,11 @@ def is_word_instead(text: str, mention: Mention) -> bool:
 @lru_cache(maxsize=4096)
 def _text_pattern(option: str) -> re.Pattern[str] | None:
     """The option's words in order, whatever stands between them; None for what has fewer than two characters."""
-    words = re.findall(r"[^\W_]+", option)
+    words = re.findall(r"[^\W_]+(?:['\u2019][^\W_]+)*", option)
     if len("".join(words)) < 2:
         return None
-    return re.compile(r"(?<![^\W_])" + r"[\W_]{1,4}".join(map(re.escape, words)) + r"(?![^\W_])", re.IGNORECASE)
+    pieces = [re.sub("['\u2019]", "'?", re.escape(word)) for word in words]
+    return re.compile(r"(?<![^\W_])" + r"[\W_]{1,4}".join(pieces) + r"(?![^\W_])", re.IGNORECASE)
 
 
 def _stands_out(text: str, start: int, end: int, option: str) -> bool:
@@ -119,8 +125,8 @@ def _letters(text: str, options: Mapping[str, str]) -> list[Mention]:
     Among them are usual letters that no option has, so that "the answer is E" can be told from no statement at all.
     """
     letters = "".join(options)
-    capital = re.compile(rf"(?<![A-Za-z0-9_'\-])[{letters}{USUAL}](?![A-Za-z0-9_'])(?!-\w)")
-    small = re.compile(rf"(?<![A-Za-z0-9_'\-.])[{letters.lower()}](?![A-Za-z0-9_'\-])(?=\s*(?:[.,:;!)\]]|\n|\Z))")
+    capital = re.compile(rf"(?<!N/)(?<![{WRITTEN}'\-])[{letters}{USUAL}](?![{WRITTEN}'])(?!-\w)")
+    small = re.compile(rf"(?<![{WRITTEN}'\-.])[{letters.lower()}](?![{WRITTEN}'\-])(?=\s*(?:[.,:;!)\]]|\n|\Z))")
     alone = [match for match in capital.finditer(text) if not NAMED.search(text[max(0, match.start() - 16) : match.start()])]
     found = [Mention(match.group(), *match.span(), "letter") for match in alone]
     return found + [Mention(match.group().upper(), *match.span(), "small") for match in small.finditer(text)]
@@ -131,7 +137,7 @@ def _ordinals(text: str, options: Mapping[str, str]) -> list[Mention]:
     found: list[Mention] = []
     for match in [*ORDINAL.finditer(text), *BARE_ORDINAL.finditer(text)]:
         groups = match.groupdict()
-        place = _place(groups["word"] or groups.get("digit") or "", len(letters))
+        place = _place(groups["word"] or groups.get("digit") or groups.get("number") or "", len(letters))
         if place is not None and place < len(letters):
             found.append(Mention(letters[place], *match.span(), "ordinal"))
     return found
@@ -141,7 +147,8 @@ def _place(word: str, num_options: int) -> int | None:
     word = word.lower()
     if word in ("last", "final"):
         return num_options - 1
-    if word in ORDINALS:
-        return ORDINALS.index(word)
+    for words in (ORDINALS, NUMBERS):
+        if word in words:
+            return words.index(word)
     digits = re.match(r"\d+", word)
     return int(digits.group()) - 1 if digits else None

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 from tenfold.evals.parsing.cleaning import clean
-from tenfold.evals.parsing.mentions import Mention, covered, find_mentions, is_word_instead, text_mentions
-from tenfold.evals.parsing.statements import is_refusal, is_rejected, is_statement
+from tenfold.evals.parsing.mentions import Mention, covered, find_mentions, is_as_written, is_word_instead, text_mentions
+from tenfold.evals.parsing.statements import is_added, is_closing, is_refusal, is_rejected, is_statement, is_weakly_praised
 from tenfold.evals.parsing.structured import boxed, json_answer, tagged
 
 State = Literal["ok", "ambiguous", "none", "refusal", "truncated"]
@@ -24,11 +25,14 @@ BARE = re.compile(
     r"[\s\"'(\[{>\-]*+(?:(?i:(?:the )?(?:option|choice|answer|letter))[\s:]*+)?+[\"'(\[{]*+\s*+([A-Z])[\s\"')\]}.,:;!]*+"
 )
 STARTED = re.compile(
-    r"[\s\"'>\-]*+(?i:option\s++)?+(?:[(\[]\s*([A-Z])\s*[)\]][\"']?(?:\s|\Z|[.,:])"
-    r"|([A-Z])\s*(?:[).:]|[-\u2013\u2014]\s)(?!\w\.)[\"']?(?:\s|\Z|[.,:])|([A-Z])\s*,?\s+(?:because|since|as)\b)"
+    r"[^\w(\[]*+(?i:option\s++)?+(?:[(\[]\s*([A-Z])\s*[)\]][\"']?(?:\s|\Z|[.,:])"
+    r"|([A-Z])\s*(?:[).:=]|[-\u2013\u2014](?=\s))(?!\w\.)[\"']?(?:\s|\Z|[.,:])|([A-Z])\s*,?\s+(?:because|since|as)\b)"
 )
 LINE = re.compile(r"[^\n]+")
+CLOSING = re.compile(r"(?:[.!?:)\"'\u2026]|\s{2})\s*[\s\"'(\[]*([A-Z])[\s\"')\].!]*\Z")
 LISTED = 3
+CUT = "\ue000"
+"""Stands at the end of an answer that the budget cut off, so that its last letter does not count as standing alone there."""
 LONGEST = 20_000
 
 
@@ -57,6 +61,11 @@ class Answer:
     options: Mapping[str, str]
     mentions: Sequence[Mention]
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the budget ended the answer before more than a letter was said."""
+        return self.text.endswith(CUT)
+
 
 def parse_letter(answer: str, options: Mapping[str, str], *, truncated: bool = False) -> Parse:
     """The letter that an answer chooses.
@@ -73,12 +82,21 @@ def parse_letter(answer: str, options: Mapping[str, str], *, truncated: bool = F
         raise ValueError(f"options have the letters {list(options)}; give two or more single capitals A to Z")
     start = max(0, len(answer) - LONGEST)
     cleaned = clean(answer[start:])
-    parse = _read(cleaned.before_next, options)
+    end = CUT if truncated and not BARE.fullmatch(cleaned.text) else ""
+    parse = _read(cleaned.before_next + end, options)
     if parse.state != "ok" and cleaned.text != cleaned.before_next:
-        parse = _read(cleaned.text, options)
+        parse = _read(cleaned.text + end, options)
     if parse.state in ("none", "ambiguous") and parse.rule != "json" and (truncated or cleaned.unfinished):
         return Parse("truncated", None, "cut off", None)
-    return parse if parse.span is None else replace(parse, span=(parse.span[0] + start, parse.span[1] + start))
+    return _placed(parse, start, len(answer))
+
+
+def _placed(parse: Parse, start: int, length: int) -> Parse:
+    """The same with its span in the whole answer; what was read began at `start`."""
+    if parse.span is None:
+        return parse
+    first, last = (min(length, place + start) for place in parse.span)
+    return replace(parse, span=(first, last))
 
 
 def _read(text: str, options: Mapping[str, str]) -> Parse:
@@ -120,6 +138,9 @@ def by_statement(read: Answer) -> Parse | None:
     if last.letter not in read.options:
         return Parse("none", None, "statement", (last.start, last.end))
     letters = {last.letter} | _joined_after(read, place) | _joined_before(read, place)
+    if is_added(read.text, last):
+        before = read.mentions[:place]
+        letters |= {mention.letter for mention in before if is_statement(read.text, mention, read.options)}
     return _decided(letters, "statement", (last.start, last.end))
 
 
@@ -132,11 +153,17 @@ def by_form(read: Answer) -> Parse | None:
     letters = {letter for letter in ends if letter}
     if letters:
         return _decided(letters, "bare letter", lines[-1 if ends[1] else 0].span())
+    closing = CLOSING.search(lines[-1].group())
+    if closing and len(lines[-1].group().split()) > LISTED and closing.group(1) in read.options:
+        start = lines[-1].start()
+        return _decided({closing.group(1)}, "closing letter", (start + closing.start(1), start + closing.end(1)))
     started = {letter for letter in (_started(line.group(), read.options) for line in lines) if letter}
     if not _started(lines[0].group(), read.options) or len(started) >= LISTED:
         return None
     first = next((place for place, mention in enumerate(read.mentions) if mention.letter in started), None)
     if first is not None and is_rejected(read.text, read.mentions[first]):
+        return None
+    if read.is_cut and _names_others(read, started):
         return None
     joined = set() if first is None else _joined_after(read, first)
     return _decided(started | joined, "letter and text", lines[0].span())
@@ -144,11 +171,30 @@ def by_form(read: Answer) -> Parse | None:
 
 def by_text(read: Answer) -> Parse | None:
     """An option's text, where it is set off or long enough not to be there by chance."""
-    texts = [mention for mention in read.mentions if mention.kind == "text"]
+    texts = [mention for mention in read.mentions if mention.kind == "text" and not _is_where_cut(read, mention)]
     taken = covered(read.text, texts)
     others = "".join(" " if inside else sign for sign, inside in zip(read.text, taken, strict=True))
+    if read.is_cut and _names_others(read, {mention.letter for mention in texts}):
+        return None
     nothing_else = not set(re.findall(r"[^\W_]+", others.lower())) - {"or", "and", "either", "both"}
-    return _survivors(read, [mention for mention in texts if mention.exact or nothing_else], "option text")
+    joined = {m for pair in pairwise(texts) if _are_joined(read, *pair) for m in pair}
+    return _survivors(read, [m for m in texts if m.exact or nothing_else or m in joined], "option text")
+
+
+def _are_joined(read: Answer, first: Mention, second: Mention) -> bool:
+    """Whether two texts, written with their own capitals, are offered together ("Greed or War")."""
+    as_written = all(is_as_written(read.text, mention, read.options) for mention in (first, second))
+    return as_written and JOINED.fullmatch(read.text[first.end : second.start]) is not None
+
+
+def _names_others(read: Answer, letters: set[str]) -> bool:
+    """Whether other letters are named too; of a cut answer it may then be that it only began to list the options."""
+    return any(mention.kind == "letter" and mention.letter not in letters for mention in read.mentions)
+
+
+def _is_where_cut(read: Answer, mention: Mention) -> bool:
+    """Whether a cut answer ends with this text, after others: it may be one of a list."""
+    return read.is_cut and not read.text[mention.end :].strip(f"{CUT} .\n") and "\n" in read.text[: mention.start].strip()
 
 
 def by_ordinal(read: Answer) -> Parse | None:
@@ -165,8 +211,15 @@ def _unread(read: Answer) -> Parse:
         return Parse("refusal", None, "refusal", None)
     named = [m for m in read.mentions if m.kind == "letter" and m.letter in read.options]
     letters = [mention for mention in named if not is_word_instead(read.text, mention)]
-    survivors = {mention.letter for mention in letters if not is_rejected(read.text, mention)}
+    kept = [mention for mention in letters if not is_rejected(read.text, mention)]
+    survivors = {mention.letter for mention in kept}
+    if len(survivors) == 1 and not read.is_cut and _is_settled(read.text, kept[-1]):
+        return Parse("ok", kept[-1].letter, "only letter left", (kept[-1].start, kept[-1].end))
     return Parse("ambiguous" if len(survivors) > 1 else "none", None, "letters" if survivors else "nothing", None)
+
+
+def _is_settled(text: str, mention: Mention) -> bool:
+    return is_closing(text, mention) or is_weakly_praised(text, mention)
 
 
 def _decided(letters: set[str], rule: str, span: Span) -> Parse | None:

@@ -102,7 +102,7 @@ class Ask:
         if self.manner.method == "generate":
             return self._parsed(found[0])
         texts = self.manner.method == "text"
-        scores = letters.text_scores(self.manner.scoring, found[0], found[-1]) if texts else letters.ranked(found[0])
+        scores = letters.text_scores(self.manner.scoring, found) if texts else letters.ranked(found[0])
         if scores is None:
             return Mark("letter_unranked", None, "a candidate has no log-probability")
         return Mark("ok", self.order[letters.best(scores)], self.manner.method)
@@ -115,6 +115,8 @@ class Ask:
             return [letters.to_write(self.message)]
         if self.manner.method == "letter":
             return [letters.to_rank_letters(self.message)]
+        if self.manner.scoring == "channel" and self.description is not None:
+            return [letters.to_rank_description(self.item.task, option, self.description) for option in self.shown]
         given = letters.to_rank_texts(self.item.task, self.shown, self.description)
         if self.manner.scoring != "pmi" or self.description is None:
             return [given]

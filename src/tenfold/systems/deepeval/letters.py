@@ -3,7 +3,8 @@
     generate   the model writes; a parser reads the letter
     letter     log-probability of the four letters after an answer that has begun with `... (`; one reading of the prompt
     text       log-probability of each option as the end of `Cartoon: {description}` newline `Title of the cartoon:`,
-               as sum, per token, or less the same without the description (PMI). Needs no instruction following.
+               as sum, per token, or less the same without the description (PMI); or of the description once the option
+               stands before it (channel). Needs no instruction following.
 
 `text` asks with bare text: a request without messages, whose candidates continue its `answer_prefix`.
 """
@@ -16,7 +17,7 @@ from tenfold.systems.deepeval.arms import fill, read_prompt
 from tenfold.systems.deepeval.items import LETTERS, Task
 
 Method = Literal["generate", "letter", "text"]
-Scoring = Literal["pmi", "per-token", "sum"]
+Scoring = Literal["pmi", "per-token", "sum", "channel"]
 
 MAX_TOKENS = 512
 OFFICIAL_TEMPERATURE = 0.2
@@ -46,14 +47,26 @@ def to_rank_texts(task: Task, options: Sequence[str], description: str | None) -
     return ChatRequest((), max_tokens=1, candidates=candidates, answer_prefix=given + read_prompt(f"text_{task}"))
 
 
-def text_scores(scoring: Scoring, given: ChatReply, alone: ChatReply | None) -> list[float] | None:
-    """One score per option; None where the model cannot rank one. `alone`, for PMI, is the reply without description."""
+def to_rank_description(task: Task, option: str, description: str) -> ChatRequest:
+    """The description as the continuation of a bare text that gives one option."""
+    begun = fill(read_prompt("channel"), [read_prompt(f"text_{task}"), option])
+    return ChatRequest((), max_tokens=1, candidates=(f" {description}",), answer_prefix=begun)
+
+
+def text_scores(scoring: Scoring, replies: Sequence[ChatReply]) -> list[float] | None:
+    """One score per option; None where the model cannot rank one.
+
+    `replies`: for channel one per option; for PMI those with and without description (the same one where none is given).
+    """
+    if scoring == "channel" and len(replies) > 1:
+        found = [score for reply in replies for score in ranked(reply) or []]
+        return found if len(found) == len(replies) else None
+    given, alone = replies[0], replies[-1]
     scores = ranked(given)
     if scoring == "sum" or scores is None:
         return scores
     if scoring == "per-token":
         return [score / tokens for score, tokens in zip(scores, given.candidate_tokens, strict=True)]
-    assert alone is not None, "PMI compares with the reply without a description"
     baseline = ranked(alone)
     return None if baseline is None else [score - less for score, less in zip(scores, baseline, strict=True)]
 

@@ -113,7 +113,7 @@ def _blindness(metrics: Metrics) -> str:
 def _reading(metrics: Metrics) -> str:
     how = {
         "text": "The model's answer is the text that it finds likeliest to follow the description"
-        " (for pmi: how much the description raises its probability).",
+        " (pmi: how much the description raises its probability; channel: which text makes the description likeliest).",
         "letter": "The model's answer is the letter with the highest probability after an answer that has begun.",
         "generate": "The model wrote its answer, and a parser read the letter; where an answer names two options or none,"
         " the parser does not guess.",

@@ -19,7 +19,8 @@ from tenfold.evals.parsing import Parse, parse_letter
 from tenfold.systems.deepeval.items import LETTERS
 
 Parser = Literal["robust", "official"]
-HALVES = ("first", "second")
+PARTS = ("first", "second", "third", "fourth", "fifth")
+"""Written one after the other; each was read once before the parser was changed to fit it, to see how far it generalises."""
 LONE_CAPITAL = re.compile(r"\b[A-D]\b")
 
 
@@ -58,10 +59,10 @@ class LabelledAnswer:
 
 @cache
 def corpus() -> tuple[LabelledAnswer, ...]:
-    """The labelled answers that ship with the package, first half before second."""
+    """The labelled answers that ship with the package, part by part."""
     folder = files("tenfold.systems.deepeval") / "corpus"
     options: dict[str, list[str]] = json.loads((folder / "options.json").read_text(encoding="utf-8"))
-    lines = [line for half in HALVES for line in (folder / f"{half}.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [line for part in PARTS for line in (folder / f"{part}.jsonl").read_text(encoding="utf-8").splitlines()]
     return tuple(_labelled(json.loads(line), options) for line in lines)
 
 

@@ -42,8 +42,8 @@ class RunConfig(Config):
     """Arms: image, none, wrong-image, blank, oracle, own, text-oracle, text-own, text-wrong."""
     method: Method = "text"
     """How answers are taken: text (the options' own probability; text arms, local models), letter, or generate."""
-    scoring: Scoring = "pmi"
-    """For method text: pmi (less the score without description), per-token, or sum."""
+    scoring: Scoring = "channel"
+    """For method text: channel (of the description, given the option), pmi, per-token, or sum (of the option)."""
     circular: Circular = "off"
     """Ask in all four rotations of the options; count their mean, all right (strict), or the majority (vote)."""
     prompts: str = ALL
