@@ -34,6 +34,11 @@ def test_letters_are_ranked_after_an_answer_that_ends_in_a_bracket():
     assert "(A) Old hat" in request.messages[0].text
 
 
+def test_letters_may_be_the_first_token_of_an_answer():
+    request = read_item(ITEM, replace(ONE, begin_answer=False), None, None)[0].outstanding({})[0]
+    assert request.answer_prefix == ""
+
+
 def test_highest_letter_wins_and_of_equal_ones_the_first():
     assert mark(ONE, scores(-3, -2, -1, -2)).pick == 2
     assert mark(ONE, scores(-3, -1, -1, -1)).pick == 1

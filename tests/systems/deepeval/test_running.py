@@ -1,14 +1,20 @@
 """The run verb: a seeing model scores 100 %, a blind one exactly 25; killed runs repeat no call; what is refused."""
 
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from seeing import SCENES, answer, blind, right_place, seeing
+from stub_openai import StubServer
 from tenfold.core.errors import ApparatusError, ConfigError, UserError
-from tenfold.llm.chat import ChatReply, ChatRequest, ProviderError
+from tenfold.llm.chat import ChatReply, ChatRequest, Image, ProviderError
+from tenfold.llm.endpoint import Endpoint
 from tenfold.llm.scripted import Scripted
 from tenfold.store import runs
 from tenfold.systems.deepeval import opening, page, reporting, running
@@ -94,6 +100,103 @@ def test_a_killed_run_repeats_no_finished_call_and_ends_the_same(models, tmp_pat
     assert run(settings, runs.resume(tmp_path, "cut", settings)) == whole
     assert not again.requests
     assert (cut.folder / "results.jsonl").stat().st_size == size
+
+
+KILLED = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from seeing import SCENES, answer, right_place
+from tenfold.llm.scripted import Scripted
+from tenfold.store import runs
+from tenfold.systems.deepeval import opening, running
+calls = open({calls!r}, "a")
+def script(request):
+    calls.write(request.digest + chr(10))
+    calls.flush()
+    return answer(request, right_place(request) or 0)
+opening.open_model = lambda name, dtype="auto": Scripted(name, script, takes_images=True, latency_s=0.02)
+opening.takes_images = lambda name: True
+running.load = lambda name, **of: SCENES
+config = running.RunConfig(**{settings!r})
+running.run(config, runs.start(Path({root!r}), "killed", config))
+"""
+
+
+def test_kill_minus_nine_loses_no_finished_call(models, tmp_path):
+    chosen = {
+        "models": ["seer"],
+        "data": "scenes",
+        "method": "letter",
+        "arms": ["image"],
+        "tasks": ["meaning"],
+        "prompts": "1",
+    }
+    calls = tmp_path / "calls"
+    calls.touch()
+    tests = str(Path(__file__).parents[2])
+    code = KILLED.format(tests=tests, calls=str(calls), settings=chosen, root=str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(calls.read_text().splitlines()) < 12 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    settings = RunConfig(**chosen)
+    resumed = runs.resume(tmp_path, "killed", settings)
+    finished = {row["digest"] for row in resumed.rows.values() if row.get("kind") == "call"}
+    assert 10 <= len(finished) < 64
+    model = models(seeing())["seer"]
+    metrics = run(settings, resumed)
+    asked = [request.digest for request in model.requests]
+    assert not finished & set(asked)
+    assert len(asked) == 64 - len(finished)
+    assert metrics == run(settings, runs.start(tmp_path, "whole", settings))
+
+
+def _open_endpoint(monkeypatch: pytest.MonkeyPatch, server: StubServer) -> None:
+    endpoint = Endpoint("stub", base_url=server.base_url, api_key="k")
+    monkeypatch.setattr(opening, "open_model", lambda name, dtype="auto": endpoint)
+    monkeypatch.setattr(opening, "takes_images", lambda name: True)
+
+
+def test_an_endpoint_sees_the_pictures_bytes_and_ranks_letters(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "load", lambda name, **of: SCENES)
+    settings = config(models="openai:stub", limit_blocks=1, prompts="1", arms="image,blank")
+    with StubServer(answer="A", logprobs={"A": -0.1, "B": -3.0, "C": -4.0, "D": -5.0}) as server:
+        _open_endpoint(monkeypatch, server)
+        metrics = run(settings, runs.start(tmp_path, "r", settings))
+    assert metrics["accuracy"] == {"openai:stub/meaning/image": 0.25, "openai:stub/meaning/blank": 0.25}
+    sent = {asked.images[0] for asked in server.requests}
+    wanted = [SCENES.picture(item.image_id) for item in SCENES.of("meaning")[:4]]
+    assert {picture.data for picture in wanted if picture} <= sent
+    assert len(server.requests) == 4 + 1
+
+
+def test_an_endpoint_that_lists_too_few_letters_is_unscored(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "load", lambda name, **of: SCENES)
+    settings = config(models="openai:stub", limit_blocks=1, prompts="1", arms="image")
+    with StubServer(answer="A", logprobs={"A": -0.1, "B": -3.0}) as server:
+        _open_endpoint(monkeypatch, server)
+        metrics = run(settings, runs.start(tmp_path, "r", settings))
+    assert metrics["results"][0]["states"] == {"letter_unranked": 4}
+    assert metrics["results"][0]["unscored"] == 4
+    assert "unscored" in page.build([], metrics).verdict or "nothing to say" in page.build([], metrics).verdict
+
+
+def test_one_changed_byte_asks_again_about_that_picture_only(models, tmp_path, monkeypatch):
+    settings = config(arms="image", prompts="1")
+    run(settings, runs.start(tmp_path, "r", settings))
+    changed = SCENES.of("meaning")[5].image_id
+
+    def picture(image_id: str) -> Image | None:
+        found = SCENES.picture(image_id)
+        return Image(found.data + b"0") if found and image_id == changed else found
+
+    model = models(seeing())["seer"]
+    monkeypatch.setattr(running, "load", lambda name, **of: replace(SCENES, picture=picture))
+    run(settings, runs.resume(tmp_path, "r", settings))
+    assert len(model.requests) == 1
 
 
 @pytest.fixture(autouse=True)

@@ -37,6 +37,8 @@ class Manner:
     prompts: tuple[int, ...] = tuple(range(1, NUM_PROMPTS + 1))
     parser: Parser = "robust"
     mode: Mode = "clean"
+    begin_answer: bool = True
+    """Whether letters are ranked after an answer that has begun; some endpoints cannot continue one."""
 
     def check(self, arms: Sequence[Arm] = ()) -> "Manner":
         """Returns itself, if it goes together with itself and with these arms.
@@ -114,7 +116,7 @@ class Ask:
         if self.manner.method == "generate":
             return [letters.to_write(self.message)]
         if self.manner.method == "letter":
-            return [letters.to_rank_letters(self.message)]
+            return [letters.to_rank_letters(self.message, begin_answer=self.manner.begin_answer)]
         if self.manner.scoring == "channel" and self.description is not None:
             return [letters.to_rank_description(self.item.task, option, self.description) for option in self.shown]
         given = letters.to_rank_texts(self.item.task, self.shown, self.description)

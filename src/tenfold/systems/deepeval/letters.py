@@ -35,9 +35,10 @@ def to_write_as_published(message: Message, attempt: int) -> ChatRequest:
     return ChatRequest((message,), max_tokens=OFFICIAL_MAX_TOKENS, temperature=OFFICIAL_TEMPERATURE, seed=attempt)
 
 
-def to_rank_letters(message: Message) -> ChatRequest:
-    """The four letters as continuations of a begun answer."""
-    return ChatRequest((message,), max_tokens=1, candidates=tuple(LETTERS), answer_prefix=read_prompt("answer"))
+def to_rank_letters(message: Message, *, begin_answer: bool = True) -> ChatRequest:
+    """The four letters as continuations of a begun answer, or as the answer's first token."""
+    prefix = read_prompt("answer") if begin_answer else ""
+    return ChatRequest((message,), max_tokens=1, candidates=tuple(LETTERS), answer_prefix=prefix)
 
 
 def to_rank_texts(task: Task, options: Sequence[str], description: str | None) -> ChatRequest:

@@ -5,6 +5,7 @@ was read under one model, task and arm. Answers follow from calls, so a killed a
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
@@ -52,6 +53,8 @@ class RunConfig(Config):
     """Reader of written answers: robust (never guesses) or official (the published one)."""
     mode: Mode = "clean"
     """official: the published runner, with raw options, sampling and further attempts."""
+    begin_answer: bool = True
+    """For method letter: rank after an answer that has begun; false where an endpoint cannot continue one (OpenAI's own)."""
     limit_blocks: int | None = Field(default=None, ge=1)
     """Use only the first blocks of each task (questions, where there are no blocks)."""
     seed: int = 0
@@ -63,7 +66,8 @@ class RunConfig(Config):
 def manner(config: RunConfig) -> Manner:
     """How answers are taken."""
     prompts = prompt_numbers(config.prompts)
-    return Manner(config.method, config.scoring, config.circular, prompts, config.parser, config.mode)
+    how = Manner(config.method, config.scoring, config.circular, prompts, config.parser, config.mode)
+    return replace(how, begin_answer=config.begin_answer)
 
 
 def run(config: RunConfig, run: Run) -> Metrics:

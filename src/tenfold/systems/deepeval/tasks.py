@@ -42,11 +42,12 @@ def deepeval(
     data: str = "quads",
     arm: str = "image",
     method: Method = "letter",
-    scoring: Scoring = "pmi",
+    scoring: Scoring = "channel",
     circular: Circular = "off",
     prompts: str | int = "all",
     parser: Parser = "robust",
     mode: Mode = "clean",
+    begin_answer: bool = True,
     limit_blocks: int | None = None,
     seed: int = 0,
 ) -> Task:
@@ -56,7 +57,7 @@ def deepeval(
         UserError: a setting or a combination that is not accepted.
     """
     asked, condition = check_task(task), arms.find(arm)
-    manner = Manner(method, scoring, circular, prompt_numbers(prompts), parser, mode).check(arms=[condition])
+    manner = Manner(method, scoring, circular, prompt_numbers(prompts), parser, mode, begin_answer).check([condition])
     arms.check(condition, asked, model="the model", takes_images=True)
     questions = load(data, tasks=[asked], seed=seed)
     staged = stage(questions, Album(questions), asked, [condition], limit_blocks=limit_blocks, seed=seed)
