@@ -1,6 +1,7 @@
 """Nothing lost, nothing repeated, and a busy endpoint, also where one call in ten fails."""
 
 import asyncio
+import signal
 import time
 from collections import Counter
 
@@ -151,6 +152,37 @@ def test_a_bug_ends_everything_and_is_seen(place):
     answer, report = (broken, lambda *_: None) if place == "model" else (lambda _: "x", broken)
     with pytest.raises(ZeroDivisionError):
         asyncio.run(ask_all(Scripted("x", answer), questions(5), concurrency=2, on_reply=report))
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_cancelled_run_ends_as_cancelled_and_leaves_nothing_behind(waits):
+    """As at Ctrl-C: calls are under way, and some wait for a next attempt or for their slot."""
+
+    def answer(request):
+        if waits and int(request.messages[0].text.split()[1]) % 3:
+            raise ProviderError("server", "down")
+        return "x"
+
+    async def main(after):
+        model = Retrying(Scripted("x", answer, latency_s=0.002), first_wait_s=0.002)
+        run = asyncio.create_task(ask_all(model, questions(100), concurrency=3, on_reply=lambda *_: None))
+        await asyncio.sleep(after)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    for after in (0.001, 0.006, 0.011, 0.02):
+        asyncio.run(main(after))
+
+
+def test_ctrl_c_ends_a_run_with_one_keyboard_interrupt():
+    async def main():
+        asyncio.get_running_loop().call_later(0.02, signal.raise_signal, signal.SIGINT)
+        await ask_all(Scripted("x", lambda _: "x", latency_s=5), questions(9), concurrency=3, on_reply=lambda *_: None)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
 
 
 def test_requests_are_built_when_they_are_due():

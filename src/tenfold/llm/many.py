@@ -48,7 +48,7 @@ class _Asking:
         self.model, self.requests, self.on_reply, self.tasks = model, requests, on_reply, tasks
         self.context = copy_context()
         self.keys = deque(requests)
-        self.slots = Slots(concurrency, on_free=self.start_workers)
+        self.slots = Slots(concurrency, on_free=self.fill_slot)
         self.num_idle_workers = concurrency * WORKERS_PER_SLOT
 
     def start_workers(self) -> None:
@@ -57,6 +57,12 @@ class _Asking:
             self.num_idle_workers -= 1
             # in the caller's context: the one at hand may be that of a call that has just lent its slot
             self.tasks.create_task(self.work(), context=self.context.copy())
+
+    def fill_slot(self) -> None:
+        """A slot has come free. A worker that is being cancelled leaves it empty: its group takes no new ones."""
+        task = asyncio.current_task()
+        if task is None or not task.cancelling():
+            self.start_workers()
 
     async def work(self) -> None:
         """Asks until nothing is left, or until a worker that lent its slot wants one back."""
