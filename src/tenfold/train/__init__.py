@@ -3,6 +3,7 @@
     rows       prompts with the answers to learn, from JSONL        corpora   plain text, split and cut into blocks
     encoding   rows as token ids, and which of them count           losses    mean loss per token, row by row
     adapters   LoRA by settings, with its refusals                  finetune  one resumable fine-tuning run
+    meters     seconds and memory of each optimizer step
 
 A method plugs in as a Transformers `TrainerCallback`: at step boundaries, with its state in the checkpoint.
 """

@@ -54,6 +54,8 @@ class FinetuneConfig(Config):
     """AdamW's decay of the second moment."""
     clip: float = Field(1.0, ge=0)
     """Largest gradient norm; 0 does not clip."""
+    autocast: bool = False
+    """Compute products in bf16 whatever the type of the weights; for graphics processors."""
     save_every: int = Field(50, ge=1)
     """Optimizer steps between checkpoints."""
     seed: int = 0
@@ -191,7 +193,7 @@ def _arguments(config: FinetuneConfig, folder: Path) -> SFTConfig:
         report_to=[],
         max_length=None,
         activation_checkpointing=False,
-        bf16=False,
+        bf16=config.autocast,
         dataloader_pin_memory=torch.cuda.is_available(),
         completion_only_loss=True,
     )
@@ -206,11 +208,14 @@ def _quiet() -> Any:
     """Keeps the trainer's own bars and notices off the terminal: progress is ours."""
     import datasets
 
-    level = transformers_logging.get_verbosity()
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     datasets.disable_progress_bars()
     try:
         yield
     finally:
         transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
         datasets.enable_progress_bars()

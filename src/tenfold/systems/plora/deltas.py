@@ -100,7 +100,10 @@ class DeltaLedger:
     def pieces(self, name: str) -> list[Piece]:
         """The pieces of one matrix, oldest first, without the dropped stages."""
         return [
-            piece for number in range(1, len(self) + 1) if number not in self.dropped for piece in self._piece(number, name)
+            piece
+            for number in range(1, len(self) + 1)
+            if number not in self.dropped
+            for piece in self.stage_pieces(number, name)
         ]
 
     def stacked(self, name: str) -> Piece | None:
@@ -141,7 +144,7 @@ class DeltaLedger:
     def _broken(self, place: int, reason: str) -> LedgerError:
         return LedgerError(
             f"{self.folder}: stage {place + 1} is broken ({' '.join(reason.split())[:120]}); "
-            f"`tenfold plora stages RUN --keep {place}` goes back to the stages before it"
+            f"`tenfold plora stages --run RUN --keep {place}` goes back to the stages before it"
         )
 
     def _checksum(self, files: Sequence[Path]) -> str:
@@ -153,7 +156,12 @@ class DeltaLedger:
         with safe_open(path, framework="pt") as file:
             return json.loads(file.metadata()["tenfold"])
 
-    def _piece(self, number: int, name: str) -> list[Piece]:
+    def matrices(self) -> list[str]:
+        """The names of the target matrices, as `base.json` has them."""
+        return list(json.loads((self.folder / "base.json").read_text(encoding="utf-8"))["sha256"])
+
+    def stage_pieces(self, number: int, name: str) -> list[Piece]:
+        """The piece of one matrix in one stage; none where the stage left the matrix out."""
         with safe_open(self.folder / f"stage_{number:04d}.safetensors", framework="pt") as file:
             if f"{name}.A" not in file.keys():  # noqa: SIM118 safe_open is no mapping
                 return []

@@ -39,7 +39,7 @@ class Fold:
         self.base = base
 
     def update(self, pair: LoraPair, *, num_new: int) -> None:
-        pair.write(self.ledger.fold(pair.name, self.base.read(pair.name)))
+        pair.write(self.ledger.fold(pair.name, self.base.read(pair.name).to(pair.weight().device)))
 
 
 class Live:
@@ -55,7 +55,7 @@ class Live:
         stacked = self.ledger.stacked(pair.name)
         if stacked:
             a_RI, b_OR = (part.to(pair.a.device) for part in stacked)
-            self.hooks[pair.name] = pair.base.register_forward_hook(_extra_term(a_RI, b_OR))
+            self.hooks[pair.name] = pair.base.register_forward_hook(extra_term(a_RI, b_OR))
 
 
 class InPlace:
@@ -89,7 +89,9 @@ def make_storage(name: StorageName, pairs: Sequence[LoraPair], ledger: DeltaLedg
     return Live(ledger) if name == "live" else Fold(ledger, base)
 
 
-def _extra_term(a_RI: Tensor, b_OR: Tensor) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
+def extra_term(a_RI: Tensor, b_OR: Tensor) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
+    """A forward hook that adds `B A x` to what a linear layer gives."""
+
     def add(_: nn.Module, inputs: tuple[Any, ...], output_TO: Tensor) -> Tensor:
         input_TI = inputs[0].to(a_RI.dtype)
         return output_TO + linear(linear(input_TI, a_RI), b_OR).to(output_TO.dtype)

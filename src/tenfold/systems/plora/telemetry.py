@@ -5,12 +5,15 @@ The singular values of B A are those of the small core of two QR factorisations,
 
 # O outputs, I inputs, R rank, K stacked ranks
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from tenfold.systems.plora.deltas import DeltaLedger, Piece
 from tenfold.systems.plora.pairs import LoraPair
+
+Item = TypeVar("Item")
 
 NUM_MATRICES = 14
 """How many matrices, evenly spread over the model, are measured at an unload."""
@@ -40,10 +43,10 @@ def overlap(a_RI: Tensor, past_KI: Tensor | None) -> float:
     return float((a_RI.double() @ basis_IK).square().sum() / a_RI.double().square().sum().clamp(min=1e-300))
 
 
-def spread(pairs: Sequence[LoraPair], count: int = NUM_MATRICES) -> list[LoraPair]:
-    """At most `count` pairs, evenly spread."""
-    step = max(1, -(-len(pairs) // count))
-    return list(pairs[::step])
+def spread(items: Sequence[Item], count: int = NUM_MATRICES) -> list[Item]:
+    """At most `count` pairs or names, evenly spread."""
+    step = max(1, -(-len(items) // count))
+    return list(items[::step])
 
 
 def describe_unload(pairs: Sequence[LoraPair], pieces: dict[str, Piece], ledger: DeltaLedger) -> dict[str, float]:

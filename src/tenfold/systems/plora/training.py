@@ -1,29 +1,38 @@
 """The verb `train`: fine-tune with PeriodicLoRA on rows, measure before and after, and leave an ordinary adapter.
 
-The run directory holds `ledger/`, `stages.jsonl`, `steps.jsonl`, `checkpoints/` while it runs, and at the end `adapter/`
+The run directory holds `ledger/`, `stages.jsonl`, `steps.jsonl` and `checkpoints/` while it runs, and at the end
+`live.safetensors` (the pair that was not unloaded), `compute.json` (checksums of the weights it ended with), `adapter/`
 (rank T*r on the original base) and, if asked for, `merged/`. A killed run goes on with --resume, to the same bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
+from safetensors.torch import save_file
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tenfold.core import jsonl
 from tenfold.core.config import Config, parse
 from tenfold.core.records import Metrics
 from tenfold.nn import models
+from tenfold.store import atomic
 from tenfold.store.runs import Run
 from tenfold.systems.plora.data import load_rows
+from tenfold.systems.plora.deltas import Piece
 from tenfold.systems.plora.export import live_pieces, merge_into, save_adapter, total_pieces
-from tenfold.systems.plora.pairs import find_pairs, names
+from tenfold.systems.plora.methods import load_base, load_tokenizer
+from tenfold.systems.plora.pairs import names
 from tenfold.systems.plora.unload import PeriodicUnload, UnloadConfig
 from tenfold.train.adapters import LoraSettings, add_lora, parameter_count
 from tenfold.train.encoding import EncodedRow, encode_all
 from tenfold.train.finetune import FinetuneConfig, finetune
 from tenfold.train.losses import mean_loss, row_losses
+
+LIVE = "live.safetensors"
+COMPUTE = "compute.json"
 
 
 class TrainConfig(Config):
@@ -41,6 +50,8 @@ class TrainConfig(Config):
     """Longest row in tokens; longer answers are cut."""
     dtype: models.Dtype = "fp32"
     """Type of the frozen weights while training; fp32 is exact and, on processors without bf16 products, faster."""
+    probe_rows: int = Field(0, ge=0)
+    """Held-out rows whose loss is measured before and after each unload; 0 measures none."""
     merge: bool = False
     """Also write the merged model."""
     lora: LoraSettings = parse(LoraSettings, {})
@@ -53,25 +64,24 @@ class TrainConfig(Config):
 
 def train(config: TrainConfig, run: Run) -> Metrics:
     """Measures, trains, measures again, exports."""
-    path = models.resolve(config.model)
-    tokenizer = models.load_tokenizer(path)
+    tokenizer = load_tokenizer(config.model)
     rows, held_out = load_encoded(config.data, tokenizer, config.max_length, config.limit_rows, config.held_out_rows)
-    model = add_lora(models.load_transformers(path, config.dtype), config.lora, seed=config.unload.seed)
+    model = add_lora(load_base(config.model, config.dtype), config.lora, seed=config.unload.seed)
     before = _once(run, "before", model, held_out)
-    unload = PeriodicUnload(config.unload, run.folder)
+    unload = PeriodicUnload(config.unload, run.folder, probe=_probe(held_out[: config.probe_rows]))
     steps = finetune(model, tokenizer, rows, config.training, run.folder, callbacks=[unload])
     after = _once(run, "after", model, held_out)
-    pieces = total_pieces(unload.ledger, live_pieces(find_pairs(model)), names(unload.pairs))
-    save_adapter(pieces, run.folder / "adapter", config.model)
-    tokenizer.save_pretrained(run.folder / "adapter")
+    pieces = _leave(config, run, unload, tokenizer)
     if config.merge:
         _save_merged(model, unload, tokenizer, run.folder / "merged")
-    stages = jsonl.recover(run.folder / "stages.jsonl")
+    stages = _record(run, steps)
     return {
         "model": config.model,
+        "data": config.data,
         "rows": len(rows),
         "steps": len(steps),
         "stages": len(stages) + 1,
+        "mode": config.unload.mode,
         "live_rank": config.lora.rank,
         "total_rank": max(len(a) for a, _ in pieces.values()),
         "trainable_parameters": parameter_count(model, trainable=True),
@@ -82,6 +92,31 @@ def train(config: TrainConfig, run: Run) -> Metrics:
         "unload_seconds": sum(stage["seconds"] for stage in stages),
         "adapter": "adapter",
     }
+
+
+def _leave(config: TrainConfig, run: Run, unload: PeriodicUnload, tokenizer: PreTrainedTokenizerBase) -> Mapping[str, Piece]:
+    """Writes the adapter, the live pair, and the checksums of the compute weights; returns the whole update."""
+    live = live_pieces(unload.pairs)
+    tensors = {f"{name}.{part}": tensor for name, piece in live.items() for part, tensor in zip("AB", piece, strict=True)}
+    atomic.write_file(run.folder / LIVE, lambda scratch: save_file(tensors, scratch))
+    atomic.write_json(run.folder / COMPUTE, unload.base.checksums(unload.pairs))
+    pieces = total_pieces(unload.ledger, live, names(unload.pairs))
+    save_adapter(pieces, run.folder / "adapter", config.model)
+    tokenizer.save_pretrained(run.folder / "adapter")
+    return pieces
+
+
+def _record(run: Run, steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Losses and telemetry as rows of the run, for its page; returns the telemetry."""
+    stages = jsonl.recover(run.folder / "stages.jsonl")
+    if "steps" not in run.rows:
+        run.add("steps", {"losses": [step["loss"] for step in steps]})
+        run.add("stages", {"stages": stages})
+    return stages
+
+
+def _probe(rows: Sequence[EncodedRow]) -> Callable[[nn.Module], float] | None:
+    return (lambda model: mean_loss(row_losses(model, rows))) if rows else None
 
 
 def load_encoded(

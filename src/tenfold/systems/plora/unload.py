@@ -104,6 +104,7 @@ class PeriodicUnload(TrainerCallback, ExportableState):
         folder: for `ledger/` and `stages.jsonl`; belongs to this run alone.
         trigger: a further reason to unload, asked after every optimizer step with the trainer's state.
         probe: measures the loss before and after each unload, for the telemetry.
+        watch: called after each matrix of an unload, for a look at the memory.
     """
 
     def __init__(
@@ -113,11 +114,13 @@ class PeriodicUnload(TrainerCallback, ExportableState):
         *,
         trigger: Callable[[Any], bool] | None = None,
         probe: Callable[[nn.Module], float] | None = None,
+        watch: Callable[[], None] | None = None,
     ) -> None:
         self.config = config
         self.folder = folder
         self.trigger = trigger
         self.probe = probe
+        self.watch = watch or (lambda: None)
         self.unloads: list[int] = []
         self.best_loss = float("inf")
         self.evaluations_without_gain = 0
@@ -192,6 +195,7 @@ class PeriodicUnload(TrainerCallback, ExportableState):
         for pair in self.pairs:
             self._restart(pair, optimizer)
             self.storage.update(pair, num_new=1)
+            self.watch()
         self.must_see_gradients = True
         seconds = perf_counter() - started
         if _is_first_process():
