@@ -5,7 +5,7 @@ from itertools import combinations, islice
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
@@ -111,6 +111,7 @@ def test_subsets_come_by_their_sum(weights, k):
         assert [sum(weights[i] for i in s) for s in found] == sorted(sum(weights[i] for i in s) for s in found)
 
 
+@settings(max_examples=10)
 @given(sizes=st.lists(st.integers(1, 4), min_size=2, max_size=3))
 def test_cover_takes_the_least_used_undrawn_combination(sizes):
     """Parity with a search over all undrawn combinations of the same sessions and number of concepts."""

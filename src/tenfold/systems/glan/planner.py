@@ -1,0 +1,177 @@
+"""What the teacher is asked: every call of the pipeline with its key.
+
+A call's key names everything on which its reply may depend: kind, messages (which hold the parents' content), sampling,
+schema, teacher, seed and number. The token limit is left out. Siblings never enter a key, so adding, editing or removing a
+discipline touches the calls of its own subtree only.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from pydantic import Field
+
+from tenfold.core.config import Config
+from tenfold.core.seeds import derive
+from tenfold.llm.chat import ChatRequest, Message, assistant, user
+from tenfold.store.ledger import work_key
+from tenfold.systems.glan.sampling import Draw, Mode
+from tenfold.systems.glan.schemas import sessions_schema, subjects_schema
+from tenfold.systems.glan.tree import Discipline, Subject, Syllabus
+
+
+class PlanConfig(Config):
+    """What is asked of the teacher, and how much."""
+
+    turns: int = Field(2, ge=1, le=2)
+    """2: a free text first, then the same as JSON (as the paper does); 1: JSON at once, under a grammar where it can be."""
+    queries: int = Field(10, ge=1)
+    """How often each discipline is asked for its subjects; the lists are united."""
+    subjects: int = Field(200, ge=1)
+    """Most subjects of a discipline that are grown, in the order of the united lists."""
+    sessions: int = Field(20, ge=1)
+    """Most sessions that a one-turn request asks for, and most that are kept of a syllabus."""
+    questions: int = Field(10, ge=0)
+    """Questions for each subject, beside those that are held out."""
+    held_out: int = Field(0, ge=0)
+    """Questions for each subject that are kept for a test; no combination of theirs is used for training."""
+    mode: Mode = "cover"
+    """How key concepts are drawn: cover, by_size or uniform."""
+    mix: float = Field(0.5, ge=0, le=1)
+    """Share of questions about two sessions."""
+    temperature: float = Field(1.0, ge=0)
+    """For subjects, syllabi and questions."""
+    answer_temperature: float = Field(0.7, ge=0)
+    """For answers."""
+    top_p: float = Field(0.95, gt=0, le=1)
+    """Nucleus of all calls."""
+    list_tokens: int = Field(4096, ge=16)
+    """Most tokens of a list of subjects or a syllabus."""
+    question_tokens: int = Field(512, ge=8)
+    """Most tokens of a question."""
+    answer_tokens: int = Field(2048, ge=8)
+    """Most tokens of an answer."""
+    seed: int = 0
+    """Another seed is another data set."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request with its kind and key."""
+
+    kind: str
+    key: str
+    request: ChatRequest
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came of a call."""
+
+    text: str
+    truncated: bool = False
+
+
+class Planner:
+    """Builds calls for a teacher, named by its fingerprint."""
+
+    def __init__(self, config: PlanConfig, teacher: str) -> None:
+        self.config, self.teacher = config, teacher
+
+    def subjects(self, discipline: Discipline, query: int) -> Call:
+        """Asks for the subjects of a discipline, for the `query`-th time."""
+        scope = f" It includes {', '.join(discipline.scope)}." if discipline.scope else ""
+        if self.config.turns == 1:
+            count = min(self.config.subjects, 12)
+            text = render("subjects_json", discipline=discipline.name, scope=scope, count=count)
+            return self._list_call("subjects", text, query, subjects_schema(count))
+        return self._list_call("subjects", render("subjects", discipline=discipline.name, scope=scope), query)
+
+    def syllabus(self, discipline: Discipline, subject: Subject) -> Call:
+        """Asks for a subject's syllabus."""
+        values = {
+            "subject": subject.name,
+            "discipline": discipline.name,
+            "level": subject.level or "any",
+            "subtopics": ", ".join(subject.subtopics) or "what is usual",
+        }
+        if self.config.turns == 1:
+            text = render("syllabus_json", count=self.config.sessions, **values)
+            return self._list_call("syllabus", text, 0, sessions_schema(self.config.sessions))
+        return self._list_call("syllabus", render("syllabus", **values), 0)
+
+    def second_turn(self, first: Call, reply: Reply) -> Call:
+        """Asks in the same chat for the free text as JSON lines."""
+        kind = {"subjects": "subjects_jsonl", "syllabus": "syllabus_extract"}[first.kind]
+        return self._following(first, reply, kind, render(kind))
+
+    def repair(self, call: Call, reply: Reply, problem: str) -> Call:
+        """Asks once more for what could not be read."""
+        return self._following(call, reply, "repair", render("repair", problem=problem))
+
+    def question(self, syllabus: Syllabus, draw: Draw) -> Call:
+        """Asks for a question about the drawn concepts."""
+        text = render(
+            "question",
+            subject=syllabus.subject.name,
+            discipline=syllabus.discipline.name,
+            level=syllabus.subject.level or "any",
+            syllabus=syllabus.text,
+            sessions="; ".join(syllabus.sessions_of(draw.combination)),
+            concepts="; ".join(syllabus.concepts_of(draw.combination)),
+            combine=render("combine") + " " if draw.strategy == "two sessions" else "",
+        )
+        settings = self.config
+        return self._call("question", (user(text),), draw.index, settings.question_tokens, settings.temperature)
+
+    def answer(self, question: str) -> Call:
+        """Asks the question, alone and as it is."""
+        return self._call("answer", (user(question),), 0, self.config.answer_tokens, self.config.answer_temperature)
+
+    def _list_call(self, kind: str, text: str, number: int, schema: dict[str, object] | None = None) -> Call:
+        return self._call(kind, (user(text),), number, self.config.list_tokens, self.config.temperature, schema)
+
+    def _following(self, call: Call, reply: Reply, kind: str, text: str) -> Call:
+        messages = (*call.request.messages, assistant(reply.text), user(text))
+        number = call.request.seed or 0
+        return self._call(kind, messages, number, self.config.list_tokens, self.config.temperature, call.request.json_schema)
+
+    def _call(
+        self,
+        kind: str,
+        messages: Sequence[Message],
+        number: int,
+        max_tokens: int,
+        temperature: float,
+        schema: dict[str, object] | None = None,
+    ) -> Call:
+        key = work_key(
+            kind=kind,
+            messages=[[message.role, message.text] for message in messages],
+            sampling=[temperature, self.config.top_p],
+            schema=json.dumps(schema),
+            teacher=self.teacher,
+            seed=self.config.seed,
+            number=number,
+        )
+        request = ChatRequest(
+            tuple(messages),
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=self.config.top_p,
+            seed=derive(0, key) >> 32,
+            json_schema=schema,
+        )
+        return Call(kind, key, request)
+
+
+@cache
+def _template(name: str) -> str:
+    return (files("tenfold.systems.glan") / "prompts" / f"{name}.txt").read_text(encoding="utf-8").strip()
+
+
+def render(name: str, **values: object) -> str:
+    """A prompt with its places filled in; a missing value is our own mistake."""
+    return _template(name).format(**values)

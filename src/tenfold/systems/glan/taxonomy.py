@@ -1,0 +1,80 @@
+"""Taxonomies: the bundled one, or the user's own file; read, checked, cut down to some disciplines, counted.
+
+The bundled tree was written for this project. A file of one's own is TOML in the same form:
+
+    [[field]]
+    name = "..."
+    kind = "academic"
+    [field.branches]
+    "Branch" = ["Discipline: topic; topic", "Discipline"]
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from tenfold.core.config import read_toml
+from tenfold.core.errors import ConfigError, UserError
+from tenfold.systems.glan.tree import Discipline
+
+BUNDLED = "bundled"
+
+
+def load_taxonomy(name: str = BUNDLED) -> tuple[Discipline, ...]:
+    """The disciplines of the bundled taxonomy, or of a TOML file, in the order in which they stand there.
+
+    Raises:
+        MissingArtifactError: there is no such file.
+        ConfigError: it is empty, of another form, or names the same discipline twice in one branch.
+    """
+    path = Path(str(files("tenfold.systems.glan") / "taxonomy.toml")) if name == BUNDLED else Path(name)
+    return read_disciplines(read_toml(path), where=path.name)
+
+
+def read_disciplines(table: dict[str, Any], *, where: str) -> tuple[Discipline, ...]:
+    """Disciplines of a table as TOML gives it; raises as `load_taxonomy`."""
+    try:
+        found = tuple(
+            _discipline(str(field["name"]), branch, entry, str(field.get("kind", "")))
+            for field in table["field"]
+            for branch, entries in field["branches"].items()
+            for entry in _checked_list(entries)
+        )
+    except (KeyError, TypeError, AttributeError):
+        form = '[[field]] with name and [field.branches] of "Branch" = ["Discipline: topic; topic"]'
+        raise ConfigError(f"{where} is not a taxonomy; we accept {form}") from None
+    twins = [path for path, number in Counter(discipline.path for discipline in found).items() if number > 1]
+    if twins or not found or not all(discipline.name for discipline in found):
+        problem = f"names {twins[0]!r} twice" if twins else "has no discipline, or one without a name"
+        raise ConfigError(f"{where} {problem}; give each discipline of a branch a name of its own")
+    return found
+
+
+def _checked_list(entries: Any) -> list[Any]:
+    if not isinstance(entries, list):
+        raise TypeError(entries)
+    return entries
+
+
+def _discipline(field: str, branch: str, entry: str, kind: str) -> Discipline:
+    name, _, topics = entry.partition(":")
+    scope = tuple(topic.strip() for topic in topics.split(";") if topic.strip())
+    return Discipline(field, branch, name.strip(), scope, kind)
+
+
+def choose(disciplines: Sequence[Discipline], names: Sequence[str]) -> tuple[Discipline, ...]:
+    """The disciplines, branches or fields of these names, in the taxonomy's order; all where no name is given.
+
+    Raises:
+        UserError: a name that is none of them, with the nearest ones.
+    """
+    known = {label.lower() for d in disciplines for label in (d.field, d.branch, d.name)}
+    for name in names:
+        if name.lower() not in known:
+            near = get_close_matches(name.lower(), known, n=3, cutoff=0.4) or sorted(known)[:3]
+            raise UserError(f"the taxonomy has no {name!r}; the nearest are {', '.join(map(repr, near))}")
+    wanted = {name.lower() for name in names}
+    return tuple(d for d in disciplines if not wanted or wanted & {d.field.lower(), d.branch.lower(), d.name.lower()})
