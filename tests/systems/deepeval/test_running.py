@@ -16,9 +16,11 @@ from tenfold.core.errors import ApparatusError, ConfigError, UserError
 from tenfold.llm.chat import ChatReply, ChatRequest, Image, ProviderError
 from tenfold.llm.endpoint import Endpoint
 from tenfold.llm.scripted import Scripted
+from tenfold.nn import vision
 from tenfold.store import runs
 from tenfold.systems.deepeval import opening, page, reporting, running
 from tenfold.systems.deepeval.running import VERBS_RUN, RunConfig, run
+from tiny_llava import build
 
 Models = Callable[..., dict[str, Scripted]]
 
@@ -197,6 +199,18 @@ def test_one_changed_byte_asks_again_about_that_picture_only(models, tmp_path, m
     monkeypatch.setattr(running, "load", lambda name, **of: replace(SCENES, picture=picture))
     run(settings, runs.resume(tmp_path, "r", settings))
     assert len(model.requests) == 1
+
+
+def test_a_tiny_random_model_that_sees_runs_from_end_to_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "load", lambda name, **of: SCENES)
+    monkeypatch.setattr(opening, "takes_images", vision.takes_images)
+    monkeypatch.setattr(opening, "open_model", vision.open_model)
+    folder = str(build(tmp_path / "llava"))
+    metrics = run(config(models=folder, prompts="1", limit_blocks=8), runs.start(tmp_path, "r", config()))
+    image, none = metrics["results"]
+    assert image["accuracy_ci"][0] <= 0.25 <= image["accuracy_ci"][1]
+    assert none["accuracy"] == 0.25
+    assert metrics["cost"][folder]["calls"] == 8 * 5
 
 
 @pytest.fixture(autouse=True)
