@@ -92,7 +92,12 @@ def test_ten_thousand_draws_of_two_thousand_items_take_well_under_a_second():
 
 @pytest.mark.parametrize(
     ("values", "clusters", "said"),
-    [([], [], "one of each per item"), ([1.0], ["a", "b"], "one of each per item"), ([[1.0]], ["a"], "one of each")],
+    [
+        ([], [], "no items"),
+        ([1.0, None], ["a", "b"], "1 of 2 values are missing"),
+        ([1.0], ["a", "b"], "one of each per item"),
+        ([[1.0]], ["a"], "one of each"),
+    ],
 )
 def test_what_has_no_mean_is_refused(values, clusters, said):
     with pytest.raises(ValueError, match=said):

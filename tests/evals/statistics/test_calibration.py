@@ -95,3 +95,18 @@ def test_temperature_of_a_faultless_model_is_small_and_finite():
 )
 def test_each_map_survives_its_json(fitted):
     assert read_calibration(fitted.model_dump_json()) == fitted
+
+
+@pytest.mark.parametrize("fit", [Platt.fit, Isotonic.fit, reliability, expected_calibration_error])
+@pytest.mark.parametrize("values", [([0.2, float("nan")], [0, 1]), ([0.2, 0.3], [None, 1]), ([], [])])
+def test_missing_values_are_refused(fit, values):
+    with pytest.raises(ValueError, match=r"missing|no values"):
+        fit(*values)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels"), [([[0, -1]], [2]), ([[0, -1]], [-1]), ([[0, -np.inf]], [0]), ([[0, -1]], [0, 1]), ([], [])]
+)
+def test_a_temperature_needs_a_finite_logit_of_every_class(logits, labels):
+    with pytest.raises(ValueError, match="give"):
+        Temperature.fit(logits, labels)

@@ -100,3 +100,18 @@ def test_holm_is_stricter_than_the_false_discovery_rate_and_laxer_than_bonferron
     assert adjusted == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02})
     for name, fdr in zip(p_values, false_discovery_control(list(p_values.values())), strict=True):
         assert fdr <= adjusted[name] <= 4 * p_values[name]
+
+
+def test_a_missing_difference_is_no_evidence_of_equality():
+    with pytest.raises(ValueError, match="1 of 3 differences are missing"):
+        sign_flip([1.0, None, 1.0], ["a", "b", "c"])  # pyright: ignore[reportArgumentType]
+
+
+def test_counts_may_be_numpys():
+    assert mcnemar(np.int64(40), np.int64(60)) == mcnemar(40, 60)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("p", [float("nan"), -0.1, 1.5])
+def test_what_is_no_p_cannot_be_adjusted(p):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        holm({"a": p, "b": 0.01})

@@ -91,7 +91,21 @@ def test_a_judge_that_says_nothing_leaves_the_labels_alone():
     assert prediction_powered(np.linspace(0, 1, 50), 1 - labels, labels).value == pytest.approx(0.6)
 
 
-@pytest.mark.parametrize(("unlabelled", "labelled", "labels"), [([], [1, 0], [1, 0]), ([1], [1], [1]), ([1], [1, 0], [1])])
-def test_too_few_labels_are_refused(unlabelled, labelled, labels):
-    with pytest.raises(ValueError, match="at least one of the first"):
+@pytest.mark.parametrize(
+    ("unlabelled", "labelled", "labels", "said"),
+    [
+        ([], [1, 0], [1, 0], "no unlabelled scores"),
+        ([1], [1], [1], "two or more"),
+        ([1], [1, 0], [1], "one of each"),
+        ([1, float("nan")], [1, 0], [1, 0], "1 of 2 unlabelled scores are missing"),
+    ],
+)
+def test_too_few_labels_are_refused(unlabelled, labelled, labels, said):
+    with pytest.raises(ValueError, match=said):
         prediction_powered(unlabelled, labelled, labels)
+
+
+@pytest.mark.parametrize("shares", [(float("nan"), 0.9, 0.9), (50, 0.9, 0.9), (0.5, float("nan"), 0.9), (0.5, 0.9, 1.2)])
+def test_what_is_no_share_cannot_be_corrected(shares):
+    with pytest.raises(ValueError, match="give a share between 0 and 1"):
+        rogan_gladen(*shares)

@@ -2,7 +2,7 @@
 
 Files: `estimate` (a value with its interval), `ratios` (geometric means), `bootstrap` (resampling whole clusters),
 `paired` (two systems on the same items), `harm` (non-inferiority), `proportions` (rates from few or imperfect
-labels), `sample_sizes`, `calibration` (probabilities that mean what they say).
+labels), `sample_sizes`, `calibration` (probabilities that mean what they say), `columns` (refuses missing values).
 """
 
 from tenfold.evals.statistics.bootstrap import cluster_bootstrap, cluster_mean, cluster_ratio

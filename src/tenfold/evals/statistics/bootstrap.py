@@ -2,6 +2,9 @@
 
 Items that share a block, a pair or a picture are not independent; drawing items one by one would make the interval
 too narrow. A cluster enters a mean or a ratio only through its two sums, so those are drawn instead of the items.
+
+The bootstrap knows only what it saw: with one cluster, or where all are alike, its interval has no width. For a share of
+0 or 1 take `wilson`.
 """
 
 # N items, C clusters, R draws
@@ -10,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tenfold.evals.statistics.columns import Floats, column
 from tenfold.evals.statistics.estimate import Estimate
 
 NUM_DRAWS = 10_000
@@ -17,14 +21,13 @@ CELLS_AT_ONCE = 2_000_000
 PERCENTILES = (2.5, 97.5)
 
 Index = NDArray[np.intp]
-Floats = NDArray[np.float64]
 
 
 def cluster_mean(values: ArrayLike, clusters: Sequence[str], *, draws: int = NUM_DRAWS, seed: int = 0) -> Estimate:
     """The mean of `values`, one per item, with its interval.
 
     Raises:
-        ValueError: there are no items, or the lengths differ.
+        ValueError: there are no items, the lengths differ, or a value is missing.
     """
     values_N = np.asarray(values, dtype=np.float64)
     return cluster_ratio(values_N, np.ones_like(values_N), clusters, draws=draws, seed=seed)
@@ -38,11 +41,14 @@ def cluster_ratio(
     Draws whose denominators sum to 0 have no ratio and are left out.
 
     Raises:
-        ValueError: there are no items, the lengths differ, or the denominators sum to 0.
+        ValueError: there are no items, the lengths differ, a value is missing, or the denominators sum to 0.
     """
-    numbers_N2 = np.stack([_column(numerators, clusters), _column(denominators, clusters)], axis=1)
+    num_items = _num_items(clusters)
+    numbers_N2 = np.stack(
+        [column(numerators, "values", length=num_items), column(denominators, "denominators", length=num_items)], axis=1
+    )
     ids_N = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)[1]
-    sums_C2 = np.stack([np.bincount(ids_N, weights=column) for column in numbers_N2.T], axis=1)
+    sums_C2 = np.stack([np.bincount(ids_N, weights=numbers_N) for numbers_N in numbers_N2.T], axis=1)
     top, bottom = sums_C2.sum(axis=0)
     if bottom == 0:
         raise ValueError("the denominators sum to 0, so there is no ratio; give at least one item that counts")
@@ -64,8 +70,8 @@ def cluster_bootstrap(
     Raises:
         ValueError: there are no items, or the statistic of all items is NaN.
     """
+    value = statistic(np.arange(_num_items(clusters)))
     members = _members(clusters)
-    value = statistic(np.arange(len(clusters)))
     if np.isnan(value):
         raise ValueError("the statistic of all items is NaN, so there is no estimate; check the items")
     generator = np.random.default_rng(seed)
@@ -76,17 +82,14 @@ def cluster_bootstrap(
 
 def _members(clusters: Sequence[str]) -> list[Index]:
     """The positions of each cluster's items."""
-    _column(np.zeros(len(clusters)), clusters)
     _, ids_N, sizes_C = np.unique(np.asarray(clusters, dtype=str), return_inverse=True, return_counts=True)
     return np.split(np.argsort(ids_N, kind="stable"), np.cumsum(sizes_C)[:-1])
 
 
-def _column(values: ArrayLike, clusters: Sequence[str]) -> Floats:
-    """The values as numbers, checked to be one per item."""
-    values_N = np.asarray(values, dtype=np.float64)
-    if values_N.ndim != 1 or len(values_N) != len(clusters) or not len(clusters):
-        raise ValueError(f"got values of shape {values_N.shape} and {len(clusters)} clusters; give one of each per item")
-    return values_N
+def _num_items(clusters: Sequence[str]) -> int:
+    if not len(clusters):
+        raise ValueError("there are no items, so there is no estimate; give at least one")
+    return len(clusters)
 
 
 def _drawn_sums(sums_C2: Floats, draws: int, generator: np.random.Generator) -> Floats:

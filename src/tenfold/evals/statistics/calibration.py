@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from pydantic import Field, TypeAdapter
 
 from tenfold.core.config import Config
-
-Floats = NDArray[np.float64]
+from tenfold.evals.statistics.columns import Floats, column
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, *, bins: int = 15) 
     """The reliability table over equal bins of [0, 1]; empty bins are left out.
 
     Raises:
-        ValueError: no items, lengths that differ, or a probability outside [0, 1].
+        ValueError: no items, lengths that differ, a missing value, or a probability outside [0, 1].
     """
     probability_N, label_N = _pairs(probabilities, labels)
     if probability_N.min() < 0 or probability_N.max() > 1:
@@ -118,8 +117,15 @@ class Temperature(Config):
         Args:
             log_probabilities: (N, K) log-probabilities or logits of the classes.
             labels: (N,) the true class, 0..K-1.
+
+        Raises:
+            ValueError: no items, other shapes, a class that has no logit, or a logit that is missing or infinite.
         """
-        logits_NK, label_N = np.asarray(log_probabilities, dtype=np.float64), np.asarray(labels, dtype=np.intp)
+        logits_NK, label_N = np.asarray(log_probabilities, dtype=np.float64), column(labels, "labels").astype(np.intp)
+        if logits_NK.shape[:1] != label_N.shape or logits_NK.ndim != 2 or not np.isfinite(logits_NK).all():
+            raise ValueError(f"got logits of shape {logits_NK.shape}; give a row of finite numbers for each label")
+        if label_N.min() < 0 or label_N.max() >= logits_NK.shape[1]:
+            raise ValueError(f"labels are {label_N.min()}..{label_N.max()}; give classes 0..{logits_NK.shape[1] - 1}")
         true_N = logits_NK[np.arange(len(label_N)), label_N]
         low, high = -np.log(1000.0), np.log(1000.0)  # of 1 / temperature; the likelihood has one peak in it
         for _ in range(60):
@@ -142,12 +148,8 @@ def read_calibration(text: str) -> Platt | Isotonic | Temperature:
 
 
 def _pairs(values: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
-    value_N, label_N = np.asarray(values, dtype=np.float64), np.asarray(labels, dtype=np.float64)
-    if value_N.shape != label_N.shape or value_N.ndim != 1 or not len(value_N):
-        raise ValueError(
-            f"got values of shape {value_N.shape} and labels of shape {label_N.shape}; give one of each per item"
-        )
-    return value_N, label_N
+    value_N = column(values, "values")
+    return value_N, column(labels, "labels", length=len(value_N))
 
 
 def _fit_logistic(score_N: Floats, target_N: Floats) -> tuple[float, float]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tenfold.evals.statistics.columns import column
+
 EXACT_CLUSTERS = 16
 NUM_DRAWS = 10_000
 DRAWS_AT_ONCE = 1_000
@@ -23,6 +25,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """
     if min(only_first, only_second) < 0:
         raise ValueError(f"counts of items cannot be negative; got {only_first} and {only_second}")
+    only_first, only_second = int(only_first), int(only_second)  # numpy's integers overflow below
     num_discordant = only_first + only_second
     ways, tail = 1, 0
     for k in range(min(only_first, only_second) + 1):
@@ -42,11 +45,11 @@ def sign_flip(differences: ArrayLike, clusters: Sequence[str], *, seed: int = 0)
         clusters: the cluster of each item; items of one cluster share a sign.
 
     Raises:
-        ValueError: there are no items, or the lengths differ.
+        ValueError: there are no items, the lengths differ, or a difference is missing.
     """
-    differences_N = np.asarray(differences, dtype=np.float64)
-    if differences_N.shape != (len(clusters),) or not len(clusters):
-        raise ValueError(f"got {differences_N.shape} differences and {len(clusters)} clusters; give one of each per item")
+    if not len(clusters):
+        raise ValueError("there are no items, so there is nothing to test; give at least one")
+    differences_N = column(differences, "differences", length=len(clusters))
     ids_N = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)[1]
     sums_C = np.bincount(ids_N, weights=differences_N)
     tolerance = 1e-9 * np.abs(sums_C).sum()
@@ -60,7 +63,14 @@ def sign_flip(differences: ArrayLike, clusters: Sequence[str], *, seed: int = 0)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's adjusted p of each named test, in the order given; compare each with .05 to bound any false alarm by .05."""
+    """Holm's adjusted p of each named test, in the order given; compare each with .05 to bound any false alarm by .05.
+
+    Raises:
+        ValueError: a p is not between 0 and 1.
+    """
+    odd = {name: p for name, p in p_values.items() if not 0 <= p <= 1}
+    if odd:
+        raise ValueError(f"p lies between 0 and 1; got {odd}; leave tests out that could not be made")
     adjusted: dict[str, float] = {}
     largest = 0.0
     for rank, name in enumerate(sorted(p_values, key=p_values.__getitem__)):

@@ -12,6 +12,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tenfold.evals.statistics.columns import column
 from tenfold.evals.statistics.estimate import Estimate
 from tenfold.evals.statistics.sample_sizes import Z_TWO_SIDED
 
@@ -51,8 +52,11 @@ def rogan_gladen(p: float, sensitivity: float, specificity: float) -> float:
     """The true share behind a judge's share p of positives: (p + Sp - 1) / (Se + Sp - 1), clipped to [0, 1].
 
     Raises:
-        ValueError: Se + Sp - 1 is below .2, so that the correction would multiply noise.
+        ValueError: one of the three is no share, or Se + Sp - 1 is below .2, so that the correction would multiply noise.
     """
+    for name, share in {"p": p, "sensitivity": sensitivity, "specificity": specificity}.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name} is {share}; give a share between 0 and 1")
     youden = sensitivity + specificity - 1
     if youden < SMALLEST_YOUDEN:
         raise ValueError(
@@ -74,14 +78,12 @@ def prediction_powered(scores_unlabelled: ArrayLike, scores_labelled: ArrayLike,
         labels: (L,) the true labels y, 0/1 or graded.
 
     Raises:
-        ValueError: fewer than two labelled answers, no unlabelled one, or lengths that differ.
+        ValueError: fewer than two labelled answers, no unlabelled one, lengths that differ, or a missing value.
     """
-    f_U, f_L, y_L = (np.asarray(each, dtype=np.float64) for each in (scores_unlabelled, scores_labelled, labels))
-    if len(f_L) != len(y_L) or len(y_L) < 2 or not len(f_U):
-        raise ValueError(
-            f"got {len(f_U)} unlabelled scores, {len(f_L)} labelled scores and {len(y_L)} labels; "
-            "give at least one of the first, and as many labels (two or more) as labelled scores"
-        )
+    f_U, y_L = column(scores_unlabelled, "unlabelled scores"), column(labels, "labels")
+    f_L = column(scores_labelled, "labelled scores", length=len(y_L))
+    if len(y_L) < 2:
+        raise ValueError("got 1 label; its spread needs two or more")
     trust = _trust(f_U, f_L, y_L)
     residual_L = y_L - trust * f_L
     value = trust * f_U.mean() + residual_L.mean()

@@ -7,6 +7,7 @@ interval comes from resampling prompts within their strata (tasks), so that no t
 # P prompts, R resamples
 from collections import Counter
 from collections.abc import Sequence
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,8 @@ SINGLES = "tasks of one prompt"
 
 
 def geometric_mean(ratios: Sequence[float]) -> float:
-    """The geometric mean of positive ratios; ValueError if there is none or one is not positive."""
-    if not len(ratios) or min(ratios) <= 0:
+    """The geometric mean of positive ratios; ValueError if there is none, or one is not positive or not finite."""
+    if not len(ratios) or not all(0 < ratio < inf for ratio in ratios):
         raise ValueError(f"a geometric mean needs at least one ratio, all above 0; got {list(ratios)[:5]}")
     return float(np.exp(np.mean(np.log(ratios))))
 

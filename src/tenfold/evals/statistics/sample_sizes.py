@@ -12,6 +12,7 @@ Z_POWER = 0.8416212335729143
 def items_for_half_width(half_width: float, *, proportion: float = 0.5) -> int:
     """Items for which the 95 % interval of a proportion is +- `half_width`: z^2 p (1 - p) / h^2."""
     _check_share("half_width", half_width)
+    _check_share("proportion", proportion)
     return _whole(Z_TWO_SIDED**2 * proportion * (1 - proportion) / half_width**2)
 
 
