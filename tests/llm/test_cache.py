@@ -205,3 +205,10 @@ def test_opening_needs_the_prefix(monkeypatch):
         with pytest.raises(UserError, match="openai:NAME"):
             open_endpoint(name)
     assert open_endpoint("openai:gpt").name == "openai:gpt"
+
+
+@pytest.mark.parametrize("setting", ["concurrency", "attempts", "timeout_s"])
+def test_opening_needs_numbers_above_0(setting, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
+    with pytest.raises(UserError, match=f"{setting} of the endpoint openai:gpt is 0"):
+        open_endpoint("openai:gpt", **{setting: 0})

@@ -13,6 +13,7 @@ import pytest
 
 from stub_openai import FAULTS, StubServer
 from tenfold.core.errors import UserError
+from tenfold.llm import completions
 from tenfold.llm.chat import ChatRequest, Image, ProviderError, Usage, assistant, system, user
 from tenfold.llm.endpoint import Endpoint
 
@@ -112,8 +113,14 @@ def test_nobody_listens():
 
 def test_the_wrong_key_is_refused():
     with StubServer(api_key="right") as server:
-        assert failure(server, api_key="wrong").kind == "rejected"
-        assert ask(server, api_key="right").text == "ok"
+        error = failure(server, api_key="wrong")
+        assert (error.kind, error.message.partition(" ")[2]) == ("rejected", "answered 401: wrong key")
+        assert ask(server, api_key="right\n").text == "ok"
+
+
+def test_an_address_without_its_path_is_told():
+    with StubServer() as server, pytest.raises(ProviderError, match="ends where its API begins, often in /v1"):
+        asyncio.run(Endpoint("stub", base_url=server.base_url.removesuffix("/v1")).chat(HELLO))
 
 
 @pytest.mark.parametrize("body", [[], {"choices": []}, {"choices": [{}]}, {"choices": 1}, {"error": {"message": "full"}}])
@@ -122,6 +129,49 @@ def test_a_reply_without_a_message_is_malformed(body):
         error = failure(server)
     assert error.kind == "malformed"
     assert "error" not in body or "full" in str(error)
+
+
+@pytest.mark.parametrize("reason", ["error", "abort"])
+def test_an_answer_that_broke_off_is_no_answer(reason):
+    choice = {"finish_reason": reason, "message": {"content": "The answ"}, "error": {"message": "worker died"}}
+    with StubServer(answer=lambda _: {"choices": [choice]}) as server:
+        error = failure(server)
+    assert error.kind == "server" and reason in str(error) and "worker died" in str(error)
+
+
+def a_message(content, **more):
+    return json.dumps({"choices": [{"message": {"content": content}, **more}]})
+
+
+@pytest.mark.parametrize("text", ["", "null", "[" * 100_000, '{"a":' + "1" * 5000 + "}", a_message({"a": 1}), a_message(5)])
+def test_a_body_that_is_no_answer_is_malformed(text):
+    with pytest.raises(ProviderError) as raised:
+        completions.read(text, HELLO)
+    assert raised.value.kind == "malformed" and len(str(raised.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [(a_message("a", finish_reason=["x"]), "a"), (a_message([{"text": "a"}, {"text": None}, "b"]), "a")],
+)
+def test_odd_additions_are_read_leniently(body, text):
+    assert completions.read(body, HELLO).text == text
+
+
+@pytest.mark.parametrize(
+    ("listed", "score"),
+    [
+        ([{"token": "A"}], None),
+        ([{"token": "A", "logprob": None}], None),
+        ([{"token": "A", "logprob": -math.inf}], None),
+        ([{"token": "A", "logprob": -800.0}], -800.0),
+        ([{"token": "A", "logprob": -800.0}, {"token": "A", "logprob": -800.0}], -800 + math.log(2)),
+    ],
+)
+def test_odd_and_tiny_log_probabilities(listed, score):
+    body = a_message("A", logprobs={"content": [{"top_logprobs": listed}]})
+    (found,) = completions.read(body, ChatRequest((user("?"),), candidates=("A",))).candidate_logprobs
+    assert found == (None if score is None else pytest.approx(score))
 
 
 def test_a_refusal_and_parts_are_text():
@@ -204,8 +254,9 @@ def test_half_a_surrogate_pair_is_an_answerable_or_rejected_request_but_no_crash
 def test_keys_and_addresses(monkeypatch):
     with pytest.raises(UserError, match=r"no key for api\.openai\.com; set OPENAI_API_KEY"):
         Endpoint("gpt")
-    with pytest.raises(UserError, match="address"):
-        Endpoint("x", base_url="localhost:8000/v1")
+    for odd in ("localhost:8000/v1", "http://", "http://[bad", "http://host:port/v1", "http://host:99999/v1", "ftp://x/v1"):
+        with pytest.raises(UserError, match=r"address is .*; write it like http://"):
+            Endpoint("x", base_url=odd)
     for near in (
         "http://localhost:8000/v1",
         "http://127.0.0.1/v1",

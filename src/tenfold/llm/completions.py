@@ -15,11 +15,13 @@ TOP_LOGPROBS = 20
 """Most alternatives per token that the protocol lists."""
 IMPOSSIBLE = -9999.0
 """What OpenAI writes for tokens too unlikely to be ranked."""
-FINISH_REASONS: Mapping[object, FinishReason] = {
+FINISH_REASONS: Mapping[str, FinishReason] = {
     "length": "length",
     "max_tokens": "length",
     "content_filter": "content_filter",
 }
+BROKEN_OFF = {"error", "abort"}
+"""What routers and vLLM write where the answer broke off for a reason of their own, with status 200."""
 
 
 def payload(model: str, request: ChatRequest, *, is_openai: bool) -> dict[str, Any]:
@@ -57,15 +59,19 @@ def read(text: str, request: ChatRequest) -> ChatReply:
     """The reply in the body of an answer.
 
     Raises:
-        ProviderError: malformed: not JSON, or without a choice that holds a message.
+        ProviderError: malformed: not JSON, or without a choice that holds a message; server: the answer broke off.
     """
     body = _parsed(text)
     choice, message = _first_choice(body)
+    reason = str(choice.get("finish_reason"))
+    if reason in BROKEN_OFF:
+        told = choice.get("error") or body.get("error") or "no reason given"
+        raise ProviderError("server", f"the answer broke off (finish_reason {reason!r}): {str(told)[:300]}")
     if request.candidates:
         return _ranked(choice, request.candidates, _usage(body))
     return ChatReply(
         text=_content(message),
-        finish_reason=FINISH_REASONS.get(choice.get("finish_reason"), "stop"),
+        finish_reason=FINISH_REASONS.get(reason, "stop"),
         usage=_usage(body),
         reasoning=str(message.get("reasoning_content") or message.get("reasoning") or ""),
     )
@@ -102,7 +108,7 @@ def _ask_for_ranks(body: dict[str, Any]) -> None:
 def _parsed(text: str) -> dict[str, Any]:
     try:
         body = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ProviderError("malformed", f"the reply is not JSON ({error}): {text[:80]!r}") from None
     if not isinstance(body, dict):
         raise ProviderError("malformed", f"the reply is no JSON object: {text[:80]!r}")
@@ -123,8 +129,11 @@ def _content(message: Mapping[str, Any]) -> str:
     """The text; a list of parts is joined, and a refusal counts as what was said."""
     content = message.get("content")
     if isinstance(content, list):
-        content = "".join(part.get("text") or "" for part in content if isinstance(part, dict))
-    return str(content or message.get("refusal") or "")
+        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    text = content or message.get("refusal") or ""
+    if not isinstance(text, str):
+        raise ProviderError("malformed", f"the message's content is no text: {str(text)[:80]}")
+    return text
 
 
 def _usage(body: Mapping[str, Any]) -> Usage:
@@ -145,7 +154,8 @@ def _ranked(choice: Mapping[str, Any], candidates: Sequence[str], usage: Usage) 
     """
     tokens = _mapping(choice.get("logprobs")).get("content")
     first = _mapping(tokens[0]) if isinstance(tokens, list) and tokens else {}
-    listed = [_mapping(entry) for entry in first.get("top_logprobs") or ()]
+    top = first.get("top_logprobs")
+    listed = [_mapping(entry) for entry in top] if isinstance(top, list) else []
     if not listed:
         raise ProviderError("unsupported", "the endpoint lists no log-probabilities, so candidates cannot be scored")
     scores = tuple(_score(candidate, listed) for candidate in candidates)
@@ -160,9 +170,16 @@ def _ranked(choice: Mapping[str, Any], candidates: Sequence[str], usage: Usage) 
 
 def _score(candidate: str, listed: Sequence[Mapping[str, Any]]) -> float | None:
     """Log of the summed probability of the listed tokens that are spelled like the candidate; None if there are none."""
-    found = [float(entry["logprob"]) for entry in listed if entry.get("token") == candidate]
+    found = [_logprob(entry) for entry in listed if entry.get("token") == candidate]
     found = [logprob for logprob in found if logprob > IMPOSSIBLE]
-    return math.log(sum(map(math.exp, found))) if found else None
+    if not found:
+        return None
+    return max(found) + math.log(sum(math.exp(logprob - max(found)) for logprob in found))
+
+
+def _logprob(entry: Mapping[str, Any]) -> float:
+    value = entry.get("logprob")
+    return float(value) if isinstance(value, int | float) else IMPOSSIBLE
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -21,6 +21,8 @@ from tenfold.llm.chat import ChatReply, ChatRequest, FailureKind, ProviderError
 from tenfold.llm.slots import PerLoop
 
 OPENAI_URL = "https://api.openai.com/v1"
+LONGEST_REASON = 300
+"""Characters of an endpoint's own words that a failure keeps; some send a whole page."""
 STATUS_KINDS: dict[int, FailureKind] = {408: "timeout", 409: "server", 425: "server", 429: "rate_limit"}
 
 
@@ -41,7 +43,8 @@ class Endpoint:
         self.base_url = _checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
         self.timeout_s = timeout_s
         """Seconds that one attempt may take in all."""
-        self._api_key = api_key or os.environ.get("OPENAI_API_KEY") or _no_key(self.base_url)
+        # stripped, because a line break from a file is no part of a key and cannot be sent
+        self._api_key = (api_key or os.environ.get("OPENAI_API_KEY") or "").strip() or _no_key(self.base_url)
         self._leases = PerLoop(lambda: _Lease(self.base_url, self._api_key))
 
     @property
@@ -107,8 +110,12 @@ class _Lease:
 
 
 def _checked_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is no number
+        is_address = False
+    if not is_address:
         raise UserError(f"the endpoint's address is {url!r}; write it like http://localhost:8000/v1")
     return url.rstrip("/")
 
@@ -137,7 +144,15 @@ def _status_failure(error: openai.APIStatusError, host: str) -> ProviderError:
     if error.code == "insufficient_quota":  # a 429 that no waiting cures
         kind = "rejected"
     retry_after_s = _seconds(error.response.headers.get("retry-after"))
-    return ProviderError(kind, f"{host} answered {status}: {error.message}", retry_after_s=retry_after_s)
+    return ProviderError(kind, f"{host} answered {status}: {_told(error)}", retry_after_s=retry_after_s)
+
+
+def _told(error: openai.APIStatusError) -> str:
+    """What the endpoint says is wrong, in one line of bounded length."""
+    body = error.body.get("message") if isinstance(error.body, dict) else error.body
+    words = str(body or error.response.reason_phrase or "no reason given").split()
+    hint = "; check the model's name, and that OPENAI_BASE_URL ends where its API begins, often in /v1"
+    return " ".join(words)[:LONGEST_REASON] + (hint if error.status_code == 404 else "")
 
 
 def _seconds(header: str | None) -> float | None:

@@ -28,10 +28,13 @@ def open_endpoint(
     The order matters: what is in the cache costs nothing, and what waits for its next attempt holds no place.
 
     Raises:
-        UserError: the name does not begin with `openai:`, or the key is missing.
+        UserError: the name does not begin with `openai:`, the key is missing, or a number is not above 0.
     """
     if not name.startswith(PREFIX) or name == PREFIX:
         raise UserError(f"the endpoint's name is {name!r}; write it as {PREFIX}NAME, for example {PREFIX}gpt-4o-mini")
+    for setting, value in {"concurrency": concurrency, "attempts": attempts, "timeout_s": timeout_s}.items():
+        if not value > 0:
+            raise UserError(f"{setting} of the endpoint {name} is {value}; give a number above 0")
     endpoint = load_target("tenfold.llm.endpoint:Endpoint")(name.removeprefix(PREFIX), timeout_s=timeout_s)
     model = Retrying(Limited(endpoint, concurrency), attempts=attempts)
     return model if cache is None else Cached(model, cache)
