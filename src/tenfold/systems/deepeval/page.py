@@ -22,6 +22,17 @@ from tenfold.systems.deepeval.tables import (
 Row = Mapping[str, Any]
 TITLE = "See: deep semantics of images"
 CHANCE = 0.25
+BARE_TEXT = {
+    "channel": "The model's answer is the text after which it finds the description likeliest.",
+    "pmi": "The model's answer is the text whose probability the description raises most.",
+    "per-token": "The model's answer is the text with the likeliest words, on average, after the description.",
+    "sum": "The model's answer is the text that it finds likeliest after the description.",
+}
+WITH_LETTERS = {
+    "letter": "The model's answer is the letter with the highest probability after an answer that has begun.",
+    "generate": "The model wrote its answer, and a parser read the letter; where an answer names two options or none, the"
+    " parser does not guess.",
+}
 
 
 def build(rows: Sequence[Row], metrics: Metrics) -> Page:
@@ -111,13 +122,7 @@ def _blindness(metrics: Metrics) -> str:
 
 
 def _reading(metrics: Metrics) -> str:
-    how = {
-        "text": "The model's answer is the text that it finds likeliest to follow the description"
-        " (pmi: how much the description raises its probability; channel: which text makes the description likeliest).",
-        "letter": "The model's answer is the letter with the highest probability after an answer that has begun.",
-        "generate": "The model wrote its answer, and a parser read the letter; where an answer names two options or none,"
-        " the parser does not guess.",
-    }[metrics["method"]]
+    how = BARE_TEXT[metrics["scoring"]] if metrics["method"] == "text" else WITH_LETTERS[metrics["method"]]
     return f"{how} Intervals come from resampling whole blocks; differences are paired by question."
 
 
