@@ -1,4 +1,4 @@
-"""Laws of the pipeline: no order of completion and no kill shows in the data, nothing is paid twice, siblings do not matter."""
+"""Laws of the pipeline: no order of completion and no kill shows in the data, nothing is paid twice, siblings are free."""
 
 import asyncio
 import importlib.util
@@ -30,6 +30,8 @@ kill_teacher = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(kill_teacher)
 
 PLAN = PlanConfig(queries=2, subjects=3, questions=4)
+NO_LIMIT = BudgetConfig()
+FINGERPRINT = scripted_teacher().fingerprint
 ALL = load_taxonomy()
 TWO = choose(ALL, ["Algebra", "Baking"])
 THREE = choose(ALL, ["Algebra", "Botany", "Baking"])
@@ -52,14 +54,14 @@ class Shuffled:
         return await self.inner.chat(request)
 
 
-def run(ledger, teacher, disciplines=TWO, plan=PLAN, budget=BudgetConfig(), concurrency=4):
+def run(ledger, teacher, disciplines=TWO, plan=PLAN, budget=NO_LIMIT, concurrency=4):
     spent = spent_in(ledger, KINDS)
     asking = Asking(teacher, ledger, Budget(budget, spent), concurrency=concurrency)
     asyncio.run(grow(Planner(plan, teacher.fingerprint), asking, disciplines))
     return asking
 
 
-def data(ledger, disciplines=TWO, plan=PLAN, fingerprint=scripted_teacher().fingerprint):
+def data(ledger, disciplines=TWO, plan=PLAN, fingerprint=FINGERPRINT):
     pairs = Reader(Planner(plan, fingerprint), ledger).pairs(disciplines)
     return [json.dumps(pair.row, ensure_ascii=False) for pair in pairs]
 
@@ -220,7 +222,7 @@ def test_equal_calls_under_way_are_asked_once(ledger):
 
 
 def grow_with_kills(folder, kills, seed, concurrency=6):
-    """Kills the process at random moments, then lets it finish; the ledger's digest, pairs, and times each call was asked."""
+    """Kills the process at random moments, then lets it finish; the ledger's digest, the pairs, how often each was asked."""
     rng, log = random.Random(seed), folder / "asked.txt"
     command = [sys.executable, str(SCRIPT), str(folder / "ledger.sqlite"), str(log), str(concurrency)]
     done = 0

@@ -1,0 +1,135 @@
+"""Decontamination: records that hold an item of a registered benchmark, with the item and the rule that says so.
+
+    exact       the whole item stands in the record as running words: items of 8 words and more as they are, shorter ones
+                together with their choices
+    13-gram     13 running words are shared
+    overlap     an item of 13 words and more shares at least half of its 5-grams with the record
+
+Case, punctuation and spacing do not count. Why 13: on 7,448 windows of an economics textbook, 8-grams of GSM8K and MMLU
+hit 5 times and 13-grams never.
+"""
+
+# T grams of the table, G grams of a record
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from string import ascii_lowercase
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.systems.glan.grams import Hashes, gram_hashes, word_hashes, words_of
+
+LONG = 13
+SHORT = 8
+OVERLAP = 5
+OVERLAP_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class BenchmarkItem:
+    """One item of a benchmark that must not be trained on."""
+
+    benchmark: str
+    id: str
+    text: str
+    choices: tuple[str, ...] = ()
+
+    @cached_property
+    def forms(self) -> list[list[str]]:
+        """What counts as the item, in words: its text; where that is short, with the choices, lettered or not."""
+        own = words_of(self.text)
+        if len(own) >= SHORT or not self.choices:
+            return [own] if own else []
+        plain = [words_of(choice) for choice in self.choices]
+        lettered = [[letter, *words] for letter, words in zip(ascii_lowercase, plain, strict=False)]
+        return [own + list(chain(*plain)), own + list(chain(*lettered))]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """Why a record is dropped."""
+
+    benchmark: str
+    item: str
+    rule: str
+    text: str
+    """The beginning of the benchmark's item."""
+
+
+class GramTable:
+    """Sorted grams, each with the item it comes from."""
+
+    def __init__(self, grams: Sequence[Hashes], owners: Sequence[int]) -> None:
+        all_T = np.concatenate(grams) if grams else np.empty(0, dtype=np.uint64)
+        owner_T = np.repeat(np.asarray(owners, dtype=np.int32), [len(part) for part in grams])
+        order_T = np.lexsort((owner_T, all_T))
+        self.grams_T: Hashes = all_T[order_T]
+        self.owner_T: NDArray[np.int32] = owner_T[order_T]
+
+    def owners(self, grams_G: Hashes) -> NDArray[np.int32]:
+        """The items that own these grams, once for each shared gram, those of the first gram first."""
+        first_G = np.searchsorted(self.grams_T, grams_G, "left")
+        last_G = np.searchsorted(self.grams_T, grams_G, "right")
+        hits = np.flatnonzero(last_G > first_G)
+        parts = [self.owner_T[first_G[hit] : last_G[hit]] for hit in hits]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
+
+
+class Decontaminator:
+    """Finds registered items in texts."""
+
+    def __init__(self, items: Iterable[BenchmarkItem]) -> None:
+        forms = [(item, form) for item in items for form in item.forms]
+        self.items = [item for item, _ in forms]
+        """One for each form."""
+        hashed = [word_hashes(form) for _, form in forms]
+        self.num_words = [len(form) for _, form in forms]
+        every = range(len(hashed))
+        self.lengths = sorted({len(hashes) for hashes in hashed if len(hashes) < LONG})
+        self.whole = {
+            length: self._table(hashed, [i for i in every if len(hashed[i]) == length], length) for length in self.lengths
+        }
+        long = [i for i in every if len(hashed[i]) >= LONG]
+        self.long = self._table(hashed, long, LONG)
+        self.overlap = self._table(hashed, long, OVERLAP)
+        self.num_overlap_grams = [len(np.unique(gram_hashes(hashes, OVERLAP))) for hashes in hashed]
+
+    def check(self, text: str) -> Hit | None:
+        """The first item that the text holds, or None."""
+        hashes = word_hashes(words_of(text))
+        return self._long(hashes) or self._exact(hashes) or self._overlapping(hashes)
+
+    def _long(self, hashes: Hashes) -> Hit | None:
+        owners = self.long.owners(gram_hashes(hashes, LONG))
+        if not len(owners):
+            return None
+        counted = Counter(owners.tolist())
+        index = min(counted, key=lambda owner: (-counted[owner], owner))
+        is_whole = counted[index] >= self.num_words[index] - LONG + 1
+        return self._hit(index, "exact" if is_whole else "13-gram")
+
+    def _exact(self, hashes: Hashes) -> Hit | None:
+        for length in self.lengths:
+            if length < SHORT and length != len(hashes):
+                continue  # so few words are only told from others where they are the whole text
+            owners = self.whole[length].owners(gram_hashes(hashes, length))
+            if len(owners):
+                return self._hit(int(owners[0]), "exact")
+        return None
+
+    def _overlapping(self, hashes: Hashes) -> Hit | None:
+        counted = Counter(self.overlap.owners(np.unique(gram_hashes(hashes, OVERLAP))).tolist())
+        shares = {index: count / self.num_overlap_grams[index] for index, count in counted.items()}
+        index = max(shares, key=lambda owner: (shares[owner], -owner), default=None)
+        return self._hit(index, "overlap") if index is not None and shares[index] >= OVERLAP_SHARE else None
+
+    def _hit(self, index: int, rule: str) -> Hit:
+        item = self.items[index]
+        return Hit(item.benchmark, item.id, rule, item.text[:200])
+
+    @staticmethod
+    def _table(hashed: Sequence[Hashes], members: Sequence[int], n: int) -> GramTable:
+        return GramTable([np.unique(gram_hashes(hashed[index], n)) for index in members], members)
