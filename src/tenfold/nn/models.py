@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -156,15 +157,18 @@ def eos_ids(path: str, config: PretrainedConfig) -> frozenset[int]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps Transformers' progress bars and notices off the terminal."""
+    """Keeps the progress bars and notices of Transformers and of the hub's client off the terminal."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hub_level = hub_logging.get_verbosity()
     logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             yield
     finally:
         logging.set_verbosity(level)
+        hub_logging.set_verbosity(hub_level)
         if bars:
             logging.enable_progress_bar()
 
