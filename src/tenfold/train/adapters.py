@@ -64,11 +64,13 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -> Pe
     """
     if isinstance(model, PeftModel) or getattr(model, "peft_config", None):
         raise ConfigError("the model has an adapter already; merge it first, or start from the model without it")
+    names = target_names(model, settings)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # pyright: ignore[reportArgumentType]
         lora_dropout=settings.dropout,
-        target_modules=target_names(model, settings),
+        target_modules=names,
+        fan_in_fan_out=all(isinstance(model.get_submodule(name), Conv1D) for name in names),
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(), warnings.catch_warnings():

@@ -1,0 +1,56 @@
+"""Two processes train as one: the same losses and the same ledger as one process with batches of twice the size."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tenfold.systems.plora.deltas import DeltaLedger
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this torch has no gloo")
+
+
+def run_processes(script: Path, folder: Path, count: int) -> list[str]:
+    """Runs `script folder` in `count` processes that know each other; what each prints."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder.mkdir()
+    processes = []
+    for rank in range(count):
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+        if count > 1:
+            environment |= {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(count),
+                "LOCAL_WORLD_SIZE": str(count),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "ACCELERATE_USE_CPU": "true",
+            }
+        words = [sys.executable, str(script), str(folder)]
+        processes.append(subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    results = [process.communicate(timeout=240) for process in processes]
+    assert all(process.returncode == 0 for process in processes), "\n".join(error[-2000:] for _, error in results)
+    return [out.strip().splitlines()[-1] for out, _ in results]
+
+
+def test_two_processes_with_a_trainer_are_one_with_twice_the_batch(tmp_path):
+    script = Path(__file__).parent / "ddp_run.py"
+    one = json.loads(run_processes(script, tmp_path / "one", 1)[0])
+    first, second = map(json.loads, run_processes(script, tmp_path / "two", 2))
+    assert first["losses"] == pytest.approx(one["losses"], abs=1e-4)
+    assert first["unloads"] == second["unloads"] == one["unloads"] == [2, 4, 6]
+    assert first["digest"] == second["digest"], "both processes hold the same bits"
+    ours, theirs = DeltaLedger(tmp_path / "two" / "ledger"), DeltaLedger(tmp_path / "one" / "ledger")
+    assert ours.verify() == theirs.verify() == 3
+    for name in theirs.matrices():
+        (our_a, our_b), (a, b) = ours.stacked(name), theirs.stacked(name)
+        torch.testing.assert_close(our_b @ our_a, b @ a, atol=1e-3, rtol=0)
+    assert len((tmp_path / "two" / "stages.jsonl").read_text().splitlines()) == 3
