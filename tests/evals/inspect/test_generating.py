@@ -80,6 +80,17 @@ def test_candidates_of_another_provider_are_read_from_the_first_token():
     assert scores.ranked is None
 
 
+def test_tokens_too_unlikely_to_be_ranked():
+    output = told(("A", -0.1), ("B", -9999.0), ("C", -900.0))
+    scores = asyncio.run(score_candidates("A or B?", ["A", "B", "C"], model=mock(output), scopes={}))
+    assert scores.logprobs == (pytest.approx(-0.1), None, pytest.approx(-900.0))
+
+
+def test_model_of_ours_that_answers_without_ranks():
+    scores = asyncio.run(score_candidates("A or B?", ["A", "B"], model=offer(Scripted("d", lambda _: "A")), scopes={}))
+    assert (scores.logprobs, scores.ranked) == ((None, None), None)
+
+
 def test_provider_without_log_probabilities_ranks_nothing():
     output = ModelOutput.from_content("m", "A")
     scores = asyncio.run(score_candidates("A or B?", ["A", "B"], model=mock(output), scopes={}))

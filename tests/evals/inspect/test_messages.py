@@ -79,6 +79,8 @@ def test_tools_and_other_media_are_refused():
         to_request([ChatMessageUser(content=[audio])], GenerateConfig())
     with pytest.raises(ConfigError, match=r"a picture is given as 'cat\.png'; give it as a data: URI"):
         to_request([ChatMessageUser(content=[ContentImage(image="cat.png")])], GenerateConfig())
+    with pytest.raises(ConfigError, match=r"is not base64 .*; encode its bytes again"):
+        to_request([ChatMessageUser(content=[ContentImage(image="data:image/png;base64,@@")])], GenerateConfig())
     model = get_model(offer(Scripted("toolless", ["hi"])))
     tool = ToolInfo(name="add", description="adds")
     with pytest.raises(ConfigError, match="do not take tools"):

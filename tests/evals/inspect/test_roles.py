@@ -37,6 +37,24 @@ def test_request_arrives_whole():
     assert (chat.fingerprint, chat.takes_images) == ("scripted:grader", True)
 
 
+SCHEMA = {"type": "object", "properties": {"label": {"type": "string", "enum": ["a", "b"]}}, "required": ["label"]}
+
+
+def test_schema_and_begun_answer_arrive_or_are_refused():
+    asked = Scripted("grader3", lambda request: "{}")
+    request = ChatRequest((user("?"),), json_schema=SCHEMA, answer_prefix="Answer: ")
+    asyncio.run(InspectChat(get_model(offer(asked))).chat(request))
+    assert asked.requests == [request]
+    other = InspectChat(get_model("mockllm/model"))
+    for refused in (
+        ChatRequest((user("?"),), answer_prefix="Answer: "),
+        ChatRequest((user("?"),), json_schema={"type": "array", "minItems": 2}),
+    ):
+        with pytest.raises(ProviderError) as raised:
+            asyncio.run(other.chat(refused))
+        assert raised.value.kind == "unsupported"
+
+
 def judge(answer):
     chat = InspectChat(get_model(offer(Scripted("grader2", answer))))
     return ModelJudge("model", chat, lambda case, options: [user(f"{case} {options}")], options=("flawed", "sound"))

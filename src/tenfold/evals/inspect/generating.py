@@ -19,6 +19,8 @@ from tenfold.evals.inspect.provider import ChatModelAPI
 TOP_LOGPROBS = 20
 LETTER_UNRANKED = "letter_unranked"
 JUDGE_FAILED = "judge_failed"
+IMPOSSIBLE = -9999.0
+"""What OpenAI writes for tokens too unlikely to be ranked."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ async def score_candidates(
         extra = {CANDIDATES: list(candidates), ANSWER_PREFIX: answer_prefix}
         output = await generate_cached(messages, scopes=scopes, model=asked, config=GenerateConfig(extra_body=extra))
         metadata = output.metadata or {}
-        return CandidateScores(tuple(metadata["candidate_logprobs"]), tuple(metadata["candidate_tokens"]))
+        logprobs = metadata.get("candidate_logprobs") or [None] * len(candidates)
+        return CandidateScores(tuple(logprobs), tuple(metadata.get("candidate_tokens", ())))
     config = GenerateConfig(max_tokens=1, temperature=0.0, logprobs=True, top_logprobs=TOP_LOGPROBS)
     output = await generate_cached(messages, scopes=scopes, model=asked, config=config)
     return CandidateScores(read_first_token(output, candidates), (1,) * len(candidates))
@@ -110,5 +113,8 @@ def _all_scopes(model: Model, scopes: Mapping[str, str]) -> dict[str, str]:
 
 
 def _sum_of(candidate: str, likeliest: Sequence[tuple[str, float]]) -> float | None:
-    found = [logprob for token, logprob in likeliest if token.strip().lstrip("(") == candidate.strip()]
-    return math.log(sum(math.exp(logprob) for logprob in found)) if found else None
+    alike = [logprob for token, logprob in likeliest if token.strip().lstrip("(") == candidate.strip()]
+    found = [logprob for logprob in alike if logprob > IMPOSSIBLE]
+    if not found:
+        return None
+    return max(found) + math.log(sum(math.exp(logprob - max(found)) for logprob in found))

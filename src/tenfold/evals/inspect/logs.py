@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from inspect_ai.log import EvalError, EvalSample
     from inspect_ai.scorer import Score
 
+LONGEST_REASON = 300
 NOT_NEEDED = {"events", "events_data", "timelines"}
 
 
@@ -70,9 +71,11 @@ def read_log(path: Path) -> Iterator[SampleRecord]:
 
 
 def why(error: "EvalError") -> str:
-    """An error of a log in one line: the last of its traceback, which names the kind of failure, without the class."""
-    lines = (error.traceback.strip() or error.message.strip() or "no reason given").splitlines()
-    return re.sub(r"^[\w.]+: ", "", lines[-1])
+    """An error of a log in one line: what its traceback says last, without the name of the class."""
+    said = (error.traceback.strip() or error.message.strip() or "no reason given").splitlines()
+    named = [place for place, line in enumerate(said) if re.match(r"[\w.]+: ", line)]
+    text = " ".join(" ".join(said[named[-1] if named else -1 :]).split())
+    return re.sub(r"^[\w.]+: ", "", text)[:LONGEST_REASON]
 
 
 def _record(sample: "EvalSample") -> SampleRecord:

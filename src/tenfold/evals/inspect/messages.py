@@ -133,4 +133,7 @@ def read_data_uri(uri: str) -> Image:
     header, comma, body = uri.partition(",")
     if not (header.startswith("data:") and header.endswith(";base64") and comma):
         raise ConfigError(f"a picture is given as {uri[:40]!r}; give it as a data: URI in base64")
-    return Image(base64.b64decode(body), header.removeprefix("data:").split(";")[0])
+    try:
+        return Image(base64.b64decode(body, validate=True), header.removeprefix("data:").split(";")[0])
+    except ValueError as error:
+        raise ConfigError(f"the picture {uri[:40]!r} is not base64 ({error}); encode its bytes again") from None

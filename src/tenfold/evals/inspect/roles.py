@@ -19,9 +19,12 @@ from inspect_ai.model import (
     GenerateConfig,
     Model,
     ModelOutput,
+    ResponseSchema,
 )
+from inspect_ai.util import JSONSchema, LimitExceededError
 
 from tenfold.evals.inspect.generating import generate_cached, score_candidates
+from tenfold.evals.inspect.messages import ANSWER_PREFIX
 from tenfold.evals.inspect.provider import ChatModelAPI
 from tenfold.llm.chat import ChatReply, ChatRequest, Message, ProviderError, Usage
 
@@ -58,8 +61,8 @@ class InspectChat:
         try:
             if request.candidates:
                 return await self._score(messages, request)
-            output = await generate_cached(messages, scopes=self.scopes, model=self.model, config=_config(request))
-        except ProviderError:
+            output = await generate_cached(messages, scopes=self.scopes, model=self.model, config=self._config(request))
+        except (ProviderError, LimitExceededError):
             raise
         except Exception as error:  # each provider of Inspect has its own kinds of failure
             raise ProviderError("rejected", f"{self.name}: {error}") from error
@@ -75,6 +78,24 @@ class InspectChat:
         )
         return ChatReply("", candidate_logprobs=scores.logprobs, candidate_tokens=scores.tokens)
 
+    def _config(self, request: ChatRequest) -> GenerateConfig:
+        """The request's settings by Inspect's names.
+
+        Raises:
+            ProviderError: unsupported: a begun answer at a model that is not ours, or a schema that Inspect cannot carry.
+        """
+        if request.answer_prefix and not isinstance(self.model.api, ChatModelAPI):
+            raise ProviderError("unsupported", f"{self.name} cannot continue a begun answer; leave answer_prefix empty")
+        return GenerateConfig(
+            max_tokens=request.max_tokens,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=request.seed,
+            stop_seqs=list(request.stop) or None,
+            response_schema=_schema(request),
+            extra_body={ANSWER_PREFIX: request.answer_prefix} if request.answer_prefix else None,
+        )
+
 
 def _message(message: Message) -> ChatMessage:
     if not message.images:
@@ -85,14 +106,15 @@ def _message(message: Message) -> ChatMessage:
     return ROLES[message.role](content=parts)
 
 
-def _config(request: ChatRequest) -> GenerateConfig:
-    return GenerateConfig(
-        max_tokens=request.max_tokens,
-        temperature=request.temperature,
-        top_p=request.top_p,
-        seed=request.seed,
-        stop_seqs=list(request.stop) or None,
-    )
+def _schema(request: ChatRequest) -> ResponseSchema | None:
+    """The schema by Inspect's class, which would drop the words that it does not know."""
+    if request.json_schema is None:
+        return None
+    schema = JSONSchema.model_validate(request.json_schema)
+    lost = schema.model_dump(exclude_none=True, by_alias=True) != request.json_schema
+    if lost:
+        raise ProviderError("unsupported", "the JSON schema has words that Inspect does not carry; use a plainer one")
+    return ResponseSchema(name="answer", json_schema=schema, strict=True)
 
 
 def _reply(output: ModelOutput) -> ChatReply:
