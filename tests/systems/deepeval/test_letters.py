@@ -69,7 +69,7 @@ def test_prompts_and_rotations_multiply():
 
 
 def test_texts_continue_the_description():
-    ask = read_item(ITEM, Manner(method="text"), None, "A hat on a hook.")[0]
+    ask = read_item(ITEM, Manner(method="text", scoring="pmi"), None, "A hat on a hook.")[0]
     given, alone = ask.outstanding({})
     assert given.answer_prefix == "Cartoon: A hat on a hook.\nTitle of the cartoon:"
     assert alone.answer_prefix == "Title of the cartoon:"
@@ -78,7 +78,7 @@ def test_texts_continue_the_description():
 
 
 def test_pmi_is_the_gain_over_no_description():
-    ask = read_item(ITEM, Manner(method="text"), None, "A hat.")[0]
+    ask = read_item(ITEM, Manner(method="text", scoring="pmi"), None, "A hat.")[0]
     given, alone = ask.outstanding({})
     replies = {given.digest: scores(-5, -9, -6, -8), alone.digest: scores(-1, -9, -9, -9)}
     assert ask.mark(replies).pick == 2
@@ -104,6 +104,25 @@ def test_channel_ranks_the_description_after_each_option():
     replies[requests[0].digest] = ChatReply("", candidate_logprobs=(None,))
     assert ask.mark(replies).state == "letter_unranked"
     assert mark(Manner(method="text", scoring="channel"), scores(-5, -1, -6, -8)).pick == 0
+
+
+def test_both_adds_pmi_and_channel():
+    ask = read_item(ITEM, Manner(method="text", scoring="both"), None, "A hat.")[0]
+    given, alone, *each = ask.outstanding({})
+    replies = {given.digest: scores(-5, -5, -6, -8), alone.digest: scores(-9, -6, -9, -9)}
+    replies |= {
+        request.digest: ChatReply("", candidate_logprobs=(value,))
+        for request, value in zip(each, (-30.0, -20.0, -25.0, -40.0), strict=True)
+    }
+    assert len(each) == 4
+    assert ask.mark(replies).pick == 1  # 4 - 30, 1 - 20, 3 - 25, 1 - 40
+    replies[alone.digest] = scores(None, -6, -9, -9)
+    assert ask.mark(replies).state == "letter_unranked"
+
+
+@pytest.mark.parametrize("scoring", ["pmi", "channel", "both"])
+def test_without_description_all_options_score_alike(scoring):
+    assert mark(Manner(method="text", scoring=scoring), scores(-5, -1, -6, -8)).pick == 0
 
 
 def test_without_description_pmi_is_zero_everywhere_so_the_first_is_taken():

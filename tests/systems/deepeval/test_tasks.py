@@ -75,7 +75,9 @@ def test_an_unranked_letter_stays_unscored(tmp_path):
     def script(request):
         place = right_place(request)
         lost = place == 3
-        return ChatReply("", candidate_logprobs=(None,) * 4, candidate_tokens=(1,) * 4) if lost else answer(request, place or 0)
+        return (
+            ChatReply("", candidate_logprobs=(None,) * 4, candidate_tokens=(1,) * 4) if lost else answer(request, place or 0)
+        )
 
     log = evaluate(Scripted("partly", script, takes_images=True), tmp_path, limit_blocks=1)
     marks = [record.scores["deepeval_choice"] for record in read_log(log)]
@@ -99,7 +101,17 @@ def test_bare_texts_are_ranked(tmp_path):
         assert request.answer_prefix.endswith("Title of the cartoon:")
         return answer(request, 1)
 
-    found = results(evaluate(Scripted("ranker", script), tmp_path, task="title", arm="text-oracle", method="text", limit_blocks=1))
+    found = results(
+        evaluate(
+            Scripted("ranker", script),
+            tmp_path,
+            task="title",
+            arm="text-oracle",
+            method="text",
+            scoring="sum",
+            limit_blocks=1,
+        )
+    )
     assert found["accuracy"] == 0.25
 
 

@@ -32,7 +32,7 @@ class Manner:
     """How answers are taken, the same for all questions of a run."""
 
     method: Method = "letter"
-    scoring: Scoring = "pmi"
+    scoring: Scoring = "both"
     circular: Circular = "off"
     prompts: tuple[int, ...] = tuple(range(1, NUM_PROMPTS + 1))
     parser: Parser = "robust"
@@ -117,12 +117,19 @@ class Ask:
             return [letters.to_write(self.message)]
         if self.manner.method == "letter":
             return [letters.to_rank_letters(self.message, begin_answer=self.manner.begin_answer)]
-        if self.manner.scoring == "channel" and self.description is not None:
-            return [letters.to_rank_description(self.item.task, option, self.description) for option in self.shown]
-        given = letters.to_rank_texts(self.item.task, self.shown, self.description)
-        if self.manner.scoring != "pmi" or self.description is None:
-            return [given]
-        return [given, letters.to_rank_texts(self.item.task, self.shown, None)]
+        return self._text_requests(self.manner.scoring)
+
+    def _text_requests(self, scoring: Scoring) -> list[ChatRequest]:
+        """In the order in which `letters.text_scores` takes their replies."""
+        task, given = self.item.task, self.description
+        alone = letters.to_rank_texts(task, self.shown, None)
+        if given is None:
+            return [alone]
+        described = letters.to_rank_texts(task, self.shown, given)
+        if scoring in ("sum", "per-token"):
+            return [described]
+        after_each = [letters.to_rank_description(task, option, given) for option in self.shown]
+        return {"pmi": [described, alone], "channel": after_each}.get(scoring, [described, alone, *after_each])
 
     def _parsed(self, reply: ChatReply) -> Mark:
         if reply.finish_reason == "content_filter":

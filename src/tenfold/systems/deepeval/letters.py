@@ -3,8 +3,9 @@
     generate   the model writes; a parser reads the letter
     letter     log-probability of the four letters after an answer that has begun with `... (`; one reading of the prompt
     text       log-probability of each option as the end of `Cartoon: {description}` newline `Title of the cartoon:`,
-               as sum, per token, or less the same without the description (PMI); or of the description once the option
-               stands before it (channel). Needs no instruction following.
+               as sum, per token, or less the same without the description (PMI); of the description once the option stands
+               before it (channel); or PMI + channel (both): two estimates of one ratio, which err in different places.
+               Needs no instruction following.
 
 `text` asks with bare text: a request without messages, whose candidates continue its `answer_prefix`.
 """
@@ -17,7 +18,7 @@ from tenfold.systems.deepeval.arms import fill, read_prompt
 from tenfold.systems.deepeval.items import LETTERS, Task
 
 Method = Literal["generate", "letter", "text"]
-Scoring = Literal["pmi", "per-token", "sum", "channel"]
+Scoring = Literal["pmi", "per-token", "sum", "channel", "both"]
 
 MAX_TOKENS = 512
 OFFICIAL_TEMPERATURE = 0.2
@@ -57,19 +58,34 @@ def to_rank_description(task: Task, option: str, description: str) -> ChatReques
 def text_scores(scoring: Scoring, replies: Sequence[ChatReply]) -> list[float] | None:
     """One score per option; None where the model cannot rank one.
 
-    `replies`: for channel one per option; for PMI those with and without description (the same one where none is given).
+    `replies`: of the options with and without description (for pmi and both), then of the description after each option
+    (for channel and both). Without description there is one reply, of the options alone: these three are then 0.
     """
-    if scoring == "channel" and len(replies) > 1:
-        found = [score for reply in replies for score in ranked(reply) or []]
-        return found if len(found) == len(replies) else None
-    given, alone = replies[0], replies[-1]
-    scores = ranked(given)
-    if scoring == "sum" or scores is None:
-        return scores
+    if scoring == "sum":
+        return ranked(replies[0])
     if scoring == "per-token":
-        return [score / tokens for score, tokens in zip(scores, given.candidate_tokens, strict=True)]
-    baseline = ranked(alone)
-    return None if baseline is None else [score - less for score, less in zip(scores, baseline, strict=True)]
+        scores = ranked(replies[0])
+        return scores and [score / tokens for score, tokens in zip(scores, replies[0].candidate_tokens, strict=True)]
+    if len(replies) == 1:
+        return gain(replies[0], replies[0])
+    parts = [gain(*replies[:2])] if scoring != "channel" else []
+    parts += [after_each(replies[-len(LETTERS) :])] if scoring != "pmi" else []
+    known = [part for part in parts if part is not None]
+    return [sum(scores) for scores in zip(*known, strict=True)] if len(known) == len(parts) else None
+
+
+def gain(given: ChatReply, alone: ChatReply) -> list[float] | None:
+    """How much the description raises each option's log-probability."""
+    scores, baseline = ranked(given), ranked(alone)
+    if scores is None or baseline is None:
+        return None
+    return [score - less for score, less in zip(scores, baseline, strict=True)]
+
+
+def after_each(replies: Sequence[ChatReply]) -> list[float] | None:
+    """The description's log-probability after each option."""
+    found = [score for reply in replies for score in ranked(reply) or []]
+    return found if len(found) == len(replies) else None
 
 
 def ranked(reply: ChatReply) -> list[float] | None:

@@ -23,6 +23,8 @@ Row = Mapping[str, Any]
 TITLE = "See: deep semantics of images"
 CHANCE = 0.25
 BARE_TEXT = {
+    "both": "The model's answer is the text that goes with the description best, in both directions: how much the"
+    " description raises the text's probability, and how likely the description is after the text.",
     "channel": "The model's answer is the text after which it finds the description likeliest.",
     "pmi": "The model's answer is the text whose probability the description raises most.",
     "per-token": "The model's answer is the text with the likeliest words, on average, after the description.",

@@ -43,8 +43,8 @@ class RunConfig(Config):
     """Arms: image, none, wrong-image, blank, oracle, own, text-oracle, text-own, text-wrong."""
     method: Method = "text"
     """How answers are taken: text (the options' own probability; text arms, local models), letter, or generate."""
-    scoring: Scoring = "channel"
-    """For method text: channel (of the description, given the option), pmi, per-token, or sum (of the option)."""
+    scoring: Scoring = "both"
+    """For method text: both (pmi + channel), channel (the description after each option), pmi, per-token or sum."""
     circular: Circular = "off"
     """Ask in all four rotations of the options; count their mean, all right (strict), or the majority (vote)."""
     prompts: str = ALL

@@ -42,7 +42,7 @@ def deepeval(
     data: str = "quads",
     arm: str = "image",
     method: Method = "letter",
-    scoring: Scoring = "channel",
+    scoring: Scoring = "both",
     circular: Circular = "off",
     prompts: str | int = "all",
     parser: Parser = "robust",
