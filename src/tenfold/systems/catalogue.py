@@ -62,6 +62,7 @@ SYSTEMS = {
                 "certify": "prove that speculation changes nothing, greedy and sampled",
                 "calibrate": "measure what passes of 1 to 16 tokens cost on this machine",
                 "explain": "show which draft length is fastest here, and why",
+                "export": "write vLLM's speculative config, a trained head in its layout, and the command that serves it",
             },
         ),
         System("slotsum", "ground", "entity abstracts from facts and a template", "2402.18873"),
