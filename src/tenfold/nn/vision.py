@@ -60,7 +60,8 @@ def open_vision(name: str, *, dtype: Dtype = "auto") -> "VisionChat":
             model = AutoModelForImageTextToText.from_pretrained(path, dtype=TORCH_DTYPES[dtype]).eval()
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise _missing(name, error) from None
-    return VisionChat(name, model.to("cuda" if torch.cuda.is_available() else "cpu"), processor, path=path)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")  # pyright: ignore[reportArgumentType]
+    return VisionChat(name, model, processor, path=path)
 
 
 def _missing(name: str, error: Exception) -> MissingArtifactError:
@@ -82,9 +83,13 @@ class VisionChat:
         self.path = path
         self._turn = asyncio.Lock()
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Checksum of the weight files of a folder; for the hub the id and the commit."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         files = sorted(Path(self.path).glob("*.safetensors")) if self.path and Path(self.path).is_dir() else []
         if files:
             return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()

@@ -5,14 +5,14 @@ from tenfold.systems.deepeval.arms import NUM_PROMPTS
 from tenfold.systems.deepeval.items import TASKS, Task
 
 ALL = "all"
+BY_NAME: dict[str, Task] = {task: task for task in TASKS}
 
 
 def check_task(name: str) -> Task:
     """The task of this name; ConfigError if there is none."""
-    found = next((task for task in TASKS if task == name), None)
-    if found is None:
+    if name not in BY_NAME:
         raise ConfigError(f"task is {name!r}; give one of {', '.join(TASKS)}")
-    return found
+    return BY_NAME[name]
 
 
 def prompt_numbers(text: str | int) -> tuple[int, ...]:

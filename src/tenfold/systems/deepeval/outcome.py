@@ -27,7 +27,9 @@ def outcome(
         ApparatusError: questions of a block were told apart without picture and description.
     """
     groups = grouped(answers)
-    baselines = {task: _baseline(staged) for task, staged in stages.items() if _gives_oracle(answers)}
+    baselines: dict[Task, dict[str, float]] = {
+        task: _baseline(staged) for task, staged in stages.items() if _gives_oracle(answers)
+    }
     checked = sum(check_blind(rows) for (_, _, arm), rows in groups.items() if arms.find(arm).is_blind)
     found_gains = gains(groups, circular)
     return {

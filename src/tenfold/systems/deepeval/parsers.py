@@ -67,4 +67,5 @@ def corpus() -> tuple[LabelledAnswer, ...]:
 
 
 def _labelled(row: dict[str, Any], options: dict[str, list[str]]) -> LabelledAnswer:
-    return LabelledAnswer(**row | {"options": tuple(options[row["options"]])})
+    fields: dict[str, Any] = {**row, "options": tuple(options[row["options"]])}
+    return LabelledAnswer(**fields)

@@ -23,7 +23,7 @@ from tenfold.systems.deepeval.items import LETTERS, Task
 from tenfold.systems.deepeval.letters import Method, Scoring
 from tenfold.systems.deepeval.parsers import Parser
 from tenfold.systems.deepeval.session import Session, Stages
-from tenfold.systems.deepeval.staging import Album, stage
+from tenfold.systems.deepeval.staging import Album, Stage, stage
 
 THIRD_PARTY = ("quads", "released")
 """Sets whose pictures belong to others and may not be passed on, not even small in a report."""
@@ -79,12 +79,14 @@ def run(config: RunConfig, run: Run) -> Metrics:
     """
     chosen = [arms.find(name) for name in dict.fromkeys(config.arms)]
     how = manner(config).check(chosen)
-    tasks = [check_task(name) for name in dict.fromkeys(config.tasks)]
+    tasks: list[Task] = [check_task(name) for name in dict.fromkeys(config.tasks)]
     models = list(dict.fromkeys(config.models))
     check_all(models, tasks, chosen, how)
     data = load(config.data, tasks=tasks, seed=config.seed)
     album, limit = Album(data), config.limit_blocks
-    stages = {task: stage(data, album, task, chosen, limit_blocks=limit, seed=config.seed) for task in tasks}
+    stages: dict[Task, Stage] = {
+        task: stage(data, album, task, chosen, limit_blocks=limit, seed=config.seed) for task in tasks
+    }
     _note_questions(run, stages)
     if config.data not in THIRD_PARTY and any(arm.needs_images for arm in chosen):
         _note_pictures(run, stages)

@@ -47,7 +47,7 @@ class Session:
             ApparatusError: not one call succeeded.
         """
         own = self._describe(stages, arms)
-        cells = [(task, arm, item) for task, staged in stages.items() for arm in arms for item in staged.items]
+        cells: list[Cell] = [(task, arm, item) for task, staged in stages.items() for arm in arms for item in staged.items]
         asks = {_key(cell): _readings(stages, cell, manner, own) for cell in cells}
         self._ask_until_done([ask for readings in asks.values() for ask in readings])
         self._check_some_success()

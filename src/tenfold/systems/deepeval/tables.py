@@ -135,8 +135,8 @@ def _choice(row: Row | None, options: Sequence[str]) -> str:
     reading = row["readings"][0]
     if reading["pick"] is None:
         return f"({reading['state']})"
-    star = " ★" if reading["pick"] == row["gold"] else ""
-    return f"{LETTERS[reading['pick']]} {_shortened(options[reading['pick']])}{star}"
+    pick: int = reading["pick"]
+    return f"{LETTERS[pick]} {_shortened(options[pick])}{' ★' if pick == row['gold'] else ''}"
 
 
 def _shortened(text: str, limit: int = 70) -> str:

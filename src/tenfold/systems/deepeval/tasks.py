@@ -15,7 +15,15 @@ import anyio
 from inspect_ai import Task
 from inspect_ai import task as inspect_task
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.model import ChatMessage, ChatMessageUser, ContentImage, ContentText, GenerateConfig, ModelOutput, get_model
+from inspect_ai.model import (
+    ChatMessage,
+    ChatMessageUser,
+    ContentImage,
+    ContentText,
+    GenerateConfig,
+    ModelOutput,
+    get_model,
+)
 from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, accuracy, metric, scorer, stderr
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
@@ -252,7 +260,7 @@ def deepeval_choice(parser: Parser = "robust") -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
         kept = ("task", "arm", "circular", "item", "block", "gold")
         readings = [_read_again(reading, parser) for reading in state.metadata["readings"]]
-        row = {name: state.metadata[name] for name in kept} | {"readings": readings}
+        row: dict[str, Any] = {name: state.metadata[name] for name in kept} | {"readings": readings}
         value = measures.score(row, row["circular"])
         if value is None:
             return unscored(LETTER_UNRANKED, "an endpoint did not rank every letter", **row)
