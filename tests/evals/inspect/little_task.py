@@ -6,6 +6,7 @@ Every completed call appends a line to FOLDER/calls; the last line on stdout is 
 """
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -59,19 +60,24 @@ def choose() -> Solver:
     return solve
 
 
-def counted(folder: Path, seconds: float) -> Scripted:
-    """A model that notes each completed call in a file."""
+def counted(folder: Path, seconds: float, *, interrupted_after: int | None = None) -> Scripted:
+    """A model that notes each completed call in a file, and may press Ctrl-C after so many."""
 
     def answer(request: ChatRequest) -> ChatReply:
         text = request.messages[-1].text
         if "refused" in text:
             raise ProviderError("rejected", "the key is wrong")
+        if interrupted_after is not None and len(model.requests) > interrupted_after:
+            if len(model.requests) == interrupted_after + 1:
+                signal.raise_signal(signal.SIGINT)
+            raise ProviderError("connection", "interrupted")
         time.sleep(seconds)
         with (folder / "calls").open("a") as calls:
             calls.write(f"{text}\n")
         return ChatReply(f"{text} answered " + "word " * (len(text) % 5), usage=Usage(7, 5, 2), reasoning="hm")
 
-    return Scripted("counted", answer)
+    model = Scripted("counted", answer)
+    return model
 
 
 def main(folder: Path, seconds: float) -> None:

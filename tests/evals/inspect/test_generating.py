@@ -15,6 +15,7 @@ from inspect_ai.model import (
     get_model,
 )
 
+from stub_openai import StubServer
 from tenfold.evals.inspect.backends import offer
 from tenfold.evals.inspect.generating import generate_cached, score_candidates
 from tenfold.llm.chat import ChatReply
@@ -95,3 +96,22 @@ def test_provider_without_log_probabilities_ranks_nothing():
     output = ModelOutput.from_content("m", "A")
     scores = asyncio.run(score_candidates("A or B?", ["A", "B"], model=mock(output), scopes={}))
     assert scores.logprobs == (None, None)
+
+
+def test_any_openai_compatible_endpoint_under_inspects_own_provider(tmp_path, monkeypatch):
+    """Text and letters, by way of `openai-api/...`, with nothing of ours between Inspect and the server."""
+    with StubServer(answer=lambda asked: asked.text[::-1], logprobs={"A": -0.1, "B": -2.5, "C": -9999.0}) as server:
+        monkeypatch.setenv("STUB_BASE_URL", server.base_url)
+        monkeypatch.setenv("STUB_API_KEY", "any")
+        model = get_model("openai-api/stub/name", memoize=False)
+
+        async def ask():
+            texts = [(await generate_cached("abc", model=model, scopes={"data": "1"})).completion for _ in range(2)]
+            scores = await score_candidates("A?", ["A", "B", "C"], model=model, scopes={})
+            await model.api.aclose()
+            return texts, scores
+
+        texts, scores = asyncio.run(ask())
+        assert texts == ["cba", "cba"]
+        assert scores.logprobs == (pytest.approx(-0.1), pytest.approx(-2.5), None)
+        assert len(server.requests) == 2

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,11 +9,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from inspect_ai.log import EvalError
 
 from evals.inspect.little_task import NUM_SAMPLES, counted, little
 from tenfold.core.errors import ApparatusError, MissingArtifactError
 from tenfold.evals.inspect.backends import offer
-from tenfold.evals.inspect.logs import read_log
+from tenfold.evals.inspect.logs import read_log, why
 from tenfold.evals.inspect.running import _quiet, run_tasks
 
 PROGRAM = Path(__file__).with_name("little_task.py")
@@ -38,13 +38,15 @@ def test_stopped_run_repeats_no_completed_call_and_ends_with_equal_scores(tmp_pa
     """Interrupted from the keyboard, then killed, then run to its end."""
     folder, home = tmp_path / "run", tmp_path / "home"
     home.mkdir()
-    for how, least in ((signal.SIGINT, 5), (signal.SIGKILL, 12)):
-        program = start(folder, home, 0.1)
-        wait_for_calls(folder, least)
-        program.send_signal(how)
-        program.communicate(timeout=300)
-        assert program.returncode != 0
-        assert least <= len((folder / "calls").read_text().splitlines()) < NUM_SAMPLES
+    folder.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks([little()], offer(counted(folder, 0.0, interrupted_after=5)), folder / "logs", cache=folder / "cache")
+    assert len((folder / "calls").read_text().splitlines()) == 5
+    program = start(folder, home, 0.1)
+    wait_for_calls(folder, 12)
+    program.kill()
+    program.communicate(timeout=300)
+    assert 12 <= len((folder / "calls").read_text().splitlines()) < NUM_SAMPLES
     last = start(folder, home, 0.0)
     stdout, stderr = last.communicate(timeout=300)
     assert last.returncode == 0, stderr
@@ -117,6 +119,21 @@ def test_inspects_trace_is_a_plain_file_in_the_log_folder(tmp_path):
         trace = Path(os.environ["INSPECT_TRACE_FILE"])
         assert trace.parent == tmp_path
         assert not trace.exists() or trace.is_file()
+
+
+@pytest.mark.parametrize(
+    ("traceback", "said"),
+    [
+        (
+            "Traceback:\n  File x\nmodule.Error: count\n  Input is no number\n    see the page\n",
+            "count Input is no number see the page",
+        ),
+        ("ValueError: " + "long " * 200, "long " * 60),
+        ("", "short"),
+    ],
+)
+def test_reason_of_a_failure_in_one_line(traceback, said):
+    assert why(EvalError(message="short", traceback=traceback, traceback_ansi="")) == said
 
 
 def test_missing_log(tmp_path):

@@ -84,6 +84,8 @@ def run_tasks(
         )
     for log in logs:
         _check(log)
+    if len(logs) < len(tasks):  # Inspect swallows the interrupt and leaves out what it stopped
+        raise KeyboardInterrupt
     return [_path(log) for log in logs]
 
 
