@@ -27,13 +27,13 @@ class PlanConfig(Config):
 
     turns: int = Field(2, ge=1, le=2)
     """2: a free text first, then the same as JSON (as the paper does); 1: JSON at once, under a grammar where it can be."""
-    queries: int = Field(10, ge=1)
-    """How often each discipline is asked for its subjects; the lists are united."""
-    subjects: int = Field(200, ge=1)
-    """Most subjects of a discipline that are grown, in the order of the united lists."""
+    queries: int = Field(1, ge=1)
+    """How often each discipline is asked for its subjects; the lists are united. The paper asks 10 times."""
+    subjects: int = Field(2, ge=1)
+    """Most subjects of a discipline that are grown, in the order of the united lists. The paper has 100 to 200."""
     sessions: int = Field(20, ge=1)
     """Most sessions that a one-turn request asks for, and most that are kept of a syllabus."""
-    questions: int = Field(10, ge=0)
+    questions: int = Field(4, ge=0)
     """Questions for each subject, beside those that are held out."""
     held_out: int = Field(0, ge=0)
     """Questions for each subject that are kept for a test; no combination of theirs is used for training."""

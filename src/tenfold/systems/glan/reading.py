@@ -7,7 +7,7 @@ Pairs come one by one, so memory does not grow with their number.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tenfold.store.ledger import Ledger
 from tenfold.systems.glan.asking import NotAskedError, known_reply
@@ -37,6 +37,11 @@ class Tally:
     unread: Counter[str] = field(default_factory=Counter)
     """Nodes whose reply cannot be read, by kind and reason."""
 
+    @property
+    def row(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return vars(self) | {"missing": dict(self.missing), "unread": dict(self.unread)}
+
 
 class Reader:
     """Reads pairs; `tallies` fills up as disciplines are read, by their path."""
@@ -44,6 +49,8 @@ class Reader:
     def __init__(self, planner: Planner, ledger: Ledger) -> None:
         self.planner, self.ledger = planner, ledger
         self.tallies: dict[str, Tally] = {}
+        self.calls: Counter[str] = Counter()
+        """Calls with a reply that were met, by kind."""
 
     def pairs(self, disciplines: Sequence[Discipline]) -> Iterator[Pair]:
         """All whole pairs, in the order of taxonomy, subjects and draws."""
@@ -100,6 +107,7 @@ class Reader:
             reply = known_reply(self.ledger, call)
             if reply is None:
                 raise NotAskedError(call.kind)
+            self.calls[call.kind] += 1
             try:
                 call = conversation.send(reply)
             except StopIteration as end:

@@ -21,6 +21,7 @@ from tenfold.core.errors import ConfigError, UserError
 from tenfold.systems.glan.tree import Discipline
 
 BUNDLED = "bundled"
+EVERY = "all"
 
 
 def load_taxonomy(name: str = BUNDLED) -> tuple[Discipline, ...]:
@@ -66,15 +67,15 @@ def _discipline(field: str, branch: str, entry: str, kind: str) -> Discipline:
 
 
 def choose(disciplines: Sequence[Discipline], names: Sequence[str]) -> tuple[Discipline, ...]:
-    """The disciplines, branches or fields of these names, in the taxonomy's order; all where no name is given.
+    """The disciplines, branches or fields of these names, in the taxonomy's order; all of them for `all`.
 
     Raises:
         UserError: a name that is none of them, with the nearest ones.
     """
     known = {label.lower() for d in disciplines for label in (d.field, d.branch, d.name)}
     for name in names:
-        if name.lower() not in known:
+        if name.lower() not in known | {EVERY}:
             near = get_close_matches(name.lower(), known, n=3, cutoff=0.4) or sorted(known)[:3]
             raise UserError(f"the taxonomy has no {name!r}; the nearest are {', '.join(map(repr, near))}")
     wanted = {name.lower() for name in names}
-    return tuple(d for d in disciplines if not wanted or wanted & {d.field.lower(), d.branch.lower(), d.name.lower()})
+    return tuple(d for d in disciplines if EVERY in wanted or wanted & {d.field.lower(), d.branch.lower(), d.name.lower()})
