@@ -48,7 +48,7 @@ def test_clean_teacher_loses_nothing(tmp_path):
 
 def test_the_estimate_after_a_pilot_is_within_a_tenth(tmp_path):
     ledger = {"ledger": str(tmp_path / "ledger.sqlite"), **SMALL}
-    do("generate", tmp_path, **ledger | {"questions": 2})
+    do("generate", tmp_path, **ledger | {"questions": 2, "disciplines": ["Optics", "Astronomy", "Baking", "Mechanics"]})
     pilot = runs.read_metrics(next((tmp_path / "runs/generate").iterdir()))
     wide = ledger | {"disciplines": ["Physics", "Food"], "prompt_price": 1.0, "completion_price": 2.0}
     _, expected = do("generate", tmp_path, **wide, dry_run=True)

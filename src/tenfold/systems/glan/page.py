@@ -14,7 +14,7 @@ def build(rows: Sequence[Row], metrics: Metrics) -> Page:
         return _estimated(metrics)
     return Page(
         title="Teach: instruction data from a taxonomy",
-        verdict=f"{metrics['accepted']} of {metrics['pairs']} pairs from {metrics['disciplines']} disciplines pass the gates.",
+        verdict=f"{metrics['accepted']} of {metrics['pairs']} pairs pass the gates ({metrics['disciplines']} disciplines).",
         story=_story(metrics),
         facts=_facts(metrics),
         exhibits=[*([_map(rows)] if rows else []), _disciplines(rows), _losses(metrics)],
@@ -34,10 +34,10 @@ def _estimated(metrics: Metrics) -> Page:
 
 def _story(metrics: Metrics) -> list[str]:
     story = [
-        "A teacher lists the subjects of each discipline, writes a syllabus for each, and asks questions about one or two of "
-        "its sessions. Key concepts are drawn so that none is forgotten and no combination comes twice.",
-        "Every reply is in a ledger before it is used. A run that is killed goes on where it stopped, and no reply that is in "
-        "the ledger is asked for again.",
+        "A teacher lists the subjects of each discipline, writes a syllabus for each, and asks questions about one or two "
+        "of its sessions. Key concepts are drawn so that none is forgotten and no combination comes twice.",
+        "Every reply is in a ledger before it is used. A run that is killed goes on where it stopped, and no reply that is "
+        "in the ledger is asked for again.",
     ]
     if metrics["stopped"]:
         story.append(f"The run stopped early: {metrics['stopped']}.")
