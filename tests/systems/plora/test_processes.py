@@ -41,6 +41,25 @@ def run_processes(script: Path, folder: Path, count: int) -> list[str]:
     return [out.strip().splitlines()[-1] for out, _ in results]
 
 
+def test_two_processes_with_sharded_weights_are_one(tmp_path):
+    """FSDP2: gathered one matrix at a time, folded, and written back to the local shards."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from fsdp_run import train
+
+    first, second = map(json.loads, run_processes(Path(__file__).parent / "fsdp_run.py", tmp_path / "two", 2))
+    for mode in ("full", "exact"):
+        one = train(tmp_path / "one" / mode, mode, 0, 1)
+        both = [(a + b) / 2 for a, b in zip(first[mode]["losses"], second[mode]["losses"], strict=True)]
+        assert both == pytest.approx(one["losses"], abs=1e-5)
+        assert first[mode]["digest"] == second[mode]["digest"]
+        assert first[mode]["stages"] == one["stages"] == 3
+        ours, theirs = (DeltaLedger(tmp_path / count / mode / "ledger") for count in ("two", "one"))
+        assert ours.verify() == 3
+        for name in theirs.matrices():
+            for mine, other in zip(ours.stacked(name), theirs.stacked(name), strict=True):
+                torch.testing.assert_close(mine, other, atol=1e-4, rtol=0)
+
+
 def test_two_processes_with_a_trainer_are_one_with_twice_the_batch(tmp_path):
     script = Path(__file__).parent / "ddp_run.py"
     one = json.loads(run_processes(script, tmp_path / "one", 1)[0])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from tenfold.systems.plora.pairs import LoraPair
+from tenfold.systems.plora.shards import gathered
 
 
 class BaseWeights:
@@ -55,4 +56,4 @@ def _files(folder: str | None) -> Mapping[str, Path]:
 
 def _digest(layer: nn.Module) -> str:
     weight: Tensor = layer.weight.data  # pyright: ignore
-    return hashlib.sha256(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
+    return hashlib.sha256(gathered(weight.detach()).cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()

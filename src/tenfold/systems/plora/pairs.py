@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from tenfold.core.errors import ConfigError, NumericalError
+from tenfold.systems.plora.shards import assign, gathered
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,14 @@ class LoraPair:
         return self.b.shape[0], self.a.shape[1]
 
     def weight(self) -> Tensor:
-        """The frozen weight as (d_out, d_in); a view."""
-        weight: Tensor = self.base.weight.data  # pyright: ignore
+        """The frozen weight as (d_out, d_in); a view, or gathered where it is spread over processes."""
+        weight = gathered(self.base.weight.data)  # pyright: ignore
         return weight.T if isinstance(self.base, Conv1D) else weight
 
     def write(self, weight_OI: Tensor) -> None:
         """Overwrites the frozen weight in place, rounding once to its own type."""
-        self.weight().copy_(weight_OI)
+        weight: Tensor = self.base.weight.data  # pyright: ignore
+        assign(weight, weight_OI.T if isinstance(self.base, Conv1D) else weight_OI)
 
     def piece(self, share: float) -> tuple[Tensor, Tensor]:
         """`share` of the live update as fp32 (A, B) with the scale folded into B; copies.
@@ -77,7 +79,7 @@ class LoraPair:
         Raises:
             NumericalError: A or B holds NaN or an infinity.
         """
-        a_RI, b_OR = (parameter.detach().float().cpu().clone() for parameter in self.parameters)
+        a_RI, b_OR = (gathered(parameter.detach()).float().cpu().clone() for parameter in self.parameters)
         if not (torch.isfinite(a_RI).all() and torch.isfinite(b_OR).all()):
             raise NumericalError(
                 f"the adapter of {self.name} holds NaN or an infinity; nothing was unloaded; lower the rate"

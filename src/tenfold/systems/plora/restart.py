@@ -15,6 +15,7 @@ from torch import Tensor
 from tenfold.core import seeds
 from tenfold.core.errors import ConfigError
 from tenfold.systems.plora.pairs import LoraPair
+from tenfold.systems.plora.shards import assign, gathered
 
 Init = Literal["kaiming", "gaussian", "orthogonal"]
 OptimizerPolicy = Literal["fresh", "scale", "zero", "prune_random", "prune_magnitude", "keep"]
@@ -99,7 +100,7 @@ def _moment_change(
 def _change_moments(state: Any, change: Callable[[Tensor, int], Tensor]) -> None:
     for name, power in (("exp_avg", 1), ("exp_avg_sq", 2)):
         if name in state:
-            state[name].copy_(change(state[name], power))
+            assign(state[name], change(gathered(state[name]), power))
 
 
 def rate_multiplier(policy: RatePolicy, step: int, unloads: Sequence[int], *, warmup: int, end: int | None) -> float:

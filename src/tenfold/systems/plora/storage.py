@@ -39,7 +39,7 @@ class Fold:
         self.base = base
 
     def update(self, pair: LoraPair, *, num_new: int) -> None:
-        pair.write(self.ledger.fold(pair.name, self.base.read(pair.name).to(pair.weight().device)))
+        pair.write(self.ledger.fold(pair.name, self.base.read(pair.name).to(pair.a.device)))
 
 
 class Live:
@@ -67,8 +67,8 @@ class InPlace:
     def update(self, pair: LoraPair, *, num_new: int) -> None:
         pieces = self.ledger.pieces(pair.name)
         for a_RI, b_OR in pieces[len(pieces) - num_new :]:
-            product_OI = (b_OR.to(pair.weight().device) @ a_RI.to(pair.weight().device)).to(pair.weight().dtype)
-            pair.write(pair.weight() + product_OI)
+            weight_OI = pair.weight()
+            pair.write(weight_OI + (b_OR.to(weight_OI.device) @ a_RI.to(weight_OI.device)).to(weight_OI.dtype))
 
 
 def make_storage(name: StorageName, pairs: Sequence[LoraPair], ledger: DeltaLedger, base: BaseWeights) -> Storage:

@@ -38,6 +38,7 @@ from tenfold.systems.plora.restart import (
     rate_multiplier,
     reset_optimizer,
 )
+from tenfold.systems.plora.shards import assign, gathered
 from tenfold.systems.plora.steps import unload_steps
 from tenfold.systems.plora.storage import StorageName, make_storage
 
@@ -198,17 +199,17 @@ class PeriodicUnload(TrainerCallback, ExportableState):
             self.watch()
         self.must_see_gradients = True
         seconds = perf_counter() - started
+        after = self.probe(model) if self.probe else None
+        row = meta | telemetry.describe_unload(self.pairs, pieces, self.ledger)
+        row |= {"seconds": seconds, "loss_before": before, "loss_after": after}
         if _is_first_process():
-            after = self.probe(model) if self.probe else None
-            row = meta | telemetry.describe_unload(self.pairs, pieces, self.ledger)
-            row |= {"seconds": seconds, "loss_before": before, "loss_after": after}
             jsonl.append(self.folder / "stages.jsonl", row)
 
     def _restart(self, pair: LoraPair, optimizer: torch.optim.Optimizer) -> None:
         generator = generator_of(self.config.seed, len(self.unloads), pair.name)
         with torch.no_grad():
             if self.config.mode == "full":
-                pair.a.copy_(new_a((pair.rank, pair.shape[1]), self.config.init, generator, self._past(pair)))
+                assign(pair.a, new_a((pair.rank, pair.shape[1]), self.config.init, generator, self._past(pair)))
                 pair.b.zero_()
             else:
                 pair.a.mul_(self.config.factor)
@@ -274,7 +275,7 @@ class PeriodicUnload(TrainerCallback, ExportableState):
     def _is_saturated(self, threshold: float) -> bool:
         shares = []
         for pair in telemetry.spread(self.pairs):
-            values = telemetry.singular_values(pair.a.detach().cpu(), pair.b.detach().cpu())
+            values = telemetry.singular_values(gathered(pair.a.detach()).cpu(), gathered(pair.b.detach()).cpu())
             shares.append(telemetry.numerical_rank(values, threshold) >= pair.rank)
         return sum(shares) * 2 > len(shares)
 
@@ -290,7 +291,7 @@ class PeriodicUnload(TrainerCallback, ExportableState):
 
 
 def _has_gradient(parameter: nn.Parameter) -> bool:
-    return parameter.grad is not None and bool(parameter.grad.any())
+    return parameter.grad is not None and bool(gathered(parameter.grad).any())
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
@@ -325,5 +326,5 @@ def digest(model: nn.Module) -> str:
     total = hashlib.sha256()
     for pair in find_pairs(_unwrapped(model)):
         for tensor in (*pair.parameters, pair.weight()):
-            total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            total.update(gathered(tensor.detach()).cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
