@@ -18,6 +18,7 @@ from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import (
     ChatMessage,
     ChatMessageUser,
+    Content,
     ContentImage,
     ContentText,
     GenerateConfig,
@@ -160,7 +161,7 @@ class Asking:
 
 
 def _message(message: Message) -> ChatMessage:
-    parts = [
+    parts: list[Content] = [
         ContentImage(image=part.data_uri) if isinstance(part, Image) else ContentText(text=part) for part in message.parts
     ]
     return ChatMessageUser(content=parts)
