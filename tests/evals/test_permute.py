@@ -46,3 +46,9 @@ def test_scores_of_a_question():
 def test_a_question_without_options_is_refused():
     with pytest.raises(ValueError, match="at least one"):
         rotations(0)
+
+
+@pytest.mark.parametrize("score", [circular_mean, circular_strict])
+def test_a_question_that_was_not_asked_has_no_score(score):
+    with pytest.raises(ValueError, match="no rotation was asked"):
+        score([], 0)

@@ -39,13 +39,13 @@ def restore(shown: Sequence[Option], rotation: Rotation) -> list[Option]:
 
 
 def circular_mean(chosen: Sequence[int | None], gold: int) -> float:
-    """The share of rotations answered rightly."""
-    return sum(option == gold for option in chosen) / len(chosen)
+    """The share of rotations answered rightly; ValueError if none was asked."""
+    return sum(option == gold for option in _asked(chosen)) / len(chosen)
 
 
 def circular_strict(chosen: Sequence[int | None], gold: int) -> float:
-    """1 where every rotation is answered rightly, else 0."""
-    return float(all(option == gold for option in chosen))
+    """1 where every rotation is answered rightly, else 0; ValueError if none was asked."""
+    return float(all(option == gold for option in _asked(chosen)))
 
 
 def circular_vote(chosen: Sequence[int | None]) -> int | None:
@@ -54,3 +54,9 @@ def circular_vote(chosen: Sequence[int | None]) -> int | None:
     if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
         return None
     return ranked[0][0]
+
+
+def _asked(chosen: Sequence[int | None]) -> Sequence[int | None]:
+    if not chosen:
+        raise ValueError("no rotation was asked, so there is nothing to score; leave the question out")
+    return chosen

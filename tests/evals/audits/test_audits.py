@@ -248,3 +248,18 @@ def test_there_are_at_least_ten_probes_with_names_of_their_own():
 def test_what_cannot_be_audited_is_refused(items, said):
     with pytest.raises(ValueError, match=said):
         run_probes(items)
+
+
+def test_learners_always_have_something_to_learn_from():
+    """Also where one block holds nearly all items."""
+    blocks = ["large"] * 99 + ["small"]
+    for seed in range(8):
+        folds = make_folds(blocks, [[place] for place in range(100)], seed=seed)
+        assert len(folds.numbers) == 2
+
+
+@pytest.mark.parametrize("scores", [[1.0], [float("nan"), 1.0], [1.0, 2.0, 3.0]])
+def test_a_probe_of_ones_own_must_score_every_option(scores):
+    items = [AuditItem(str(place), str(place), ("a", "b"), 0) for place in range(4)]
+    with pytest.raises(ValueError, match=r"probe 'own' scores item '\d' .*; give one number per option"):
+        run_probes(items, [BlindProbe("own", score=lambda item: scores)])

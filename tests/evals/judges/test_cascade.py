@@ -98,3 +98,17 @@ def test_nobody_has_anything_to_say():
 def test_band_of_no_stage_is_refused():
     with pytest.raises(ConfigError, match="bands are given for model; the stages are rules"):
         Cascade([RULES], {"model": Band(0, 1)})
+
+
+@pytest.mark.parametrize("probability", [float("nan"), 1.5, float("-inf")])
+def test_what_is_no_probability_is_a_failure_and_no_label(probability):
+    with pytest.raises(JudgeError, match="linear: its probability is"):
+        judge({"linear": probability})
+
+
+@pytest.mark.parametrize("logprobs", [(float("nan"), -1.0), (float("-inf"), float("-inf"))])
+def test_broken_log_probabilities_are_a_failure_and_no_label(logprobs):
+    model = Scripted("broken", lambda _: ChatReply("", candidate_logprobs=logprobs))
+    grader = ModelJudge("grader", model, lambda case, options: [user(case)], options=("flawed", "sound"))
+    with pytest.raises(JudgeError, match="did not rank A and B"):
+        asyncio.run(grader.probability("x"))

@@ -96,3 +96,9 @@ def test_group_left_out_is_not_seen():
     assert {group: agreement.accuracy for group, agreement in table.items()} == {"a": 0.5, "b": 0.5, "c": 1.0}
     with pytest.raises(ConfigError, match="needs at least two"):
         leave_one_out(["a", "a"], fit, apply)
+
+
+@pytest.mark.parametrize("stages", [{}, {"rules": [0.1, 0.2], "linear": [0.1]}])
+def test_every_stage_needs_an_entry_per_label(stages):
+    with pytest.raises(ConfigError, match="one entry per label"):
+        calibrate(stages, [True, False], target=0.9)

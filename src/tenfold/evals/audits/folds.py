@@ -68,12 +68,17 @@ def _joined(blocks: Sequence[Hashable], texts: Sequence[Iterable[Hashable]]) -> 
 
 
 def _dealt(group_N: NDArray[np.intp], folds: int, seed: int) -> NDArray[np.intp]:
-    """Groups in a seeded order, dealt so that the folds fill up one after another with as many items each."""
+    """Groups in a seeded order, dealt so that the folds fill up one after another with as many items each.
+
+    A group that fills all folds gets one for itself, so that there is always something to learn from.
+    """
     sizes_G = np.bincount(group_N)
     order_G = np.random.default_rng(seed).permutation(len(sizes_G))
     before_G = np.cumsum(sizes_G[order_G]) - sizes_G[order_G]
     fold_G = np.empty(len(sizes_G), dtype=np.intp)
     fold_G[order_G] = before_G * folds // len(group_N)
+    if not fold_G.any():  # the last group in the order is so large that it begins in the first fold
+        fold_G[order_G[-1]] = 1
     return fold_G[group_N]
 
 

@@ -5,6 +5,7 @@ data set, not understanding. `Probe` is the seam: anything with a name and `scor
 """
 
 # N items, K options, U distinct option texts, V features
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -56,8 +57,13 @@ class BlindProbe:
             score = self._scorer([item for item, own in zip(deck.items, folds.fold_N, strict=True) if own != fold])
             for row in np.flatnonzero(folds.fold_N == fold).tolist():
                 item = deck.items[row]
-                scores_NK[row, : len(item.options)] = score(item)
+                scores_NK[row, : len(item.options)] = self._checked(score(item), item)
         return scores_NK
+
+    def _checked(self, scores: Sequence[float], item: AuditItem) -> Sequence[float]:
+        if len(scores) != len(item.options) or any(math.isnan(score) for score in scores):
+            raise ValueError(f"probe {self.name!r} scores item {item.id!r} {list(scores)}; give one number per option")
+        return scores
 
     def _scorer(self, training: Sequence[AuditItem]) -> ScoreItem:
         if self.fit is not None:

@@ -102,6 +102,9 @@ class Cascade(Generic[Case]):
 
 async def _ask(stage: Stage[Case], case: Case) -> float | None:
     try:
-        return await stage.probability(case)
+        probability = await stage.probability(case)
     except ProviderError as failure:
         raise JudgeError(f"{stage.name}: {failure}") from failure
+    if probability is not None and not 0 <= probability <= 1:  # NaN too, which would settle as a firm "no"
+        raise JudgeError(f"{stage.name}: its probability is {probability}, not between 0 and 1")
+    return probability

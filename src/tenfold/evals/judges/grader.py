@@ -71,7 +71,7 @@ class ModelJudge(Generic[Case]):
         except ProviderError as failure:
             raise JudgeError(f"{self.name}: {self.model.name} could not be asked ({failure})") from failure
         match reply.candidate_logprobs:
-            case (float() | int() as first, float() | int() as second):
+            case (float() | int() as first, float() | int() as second) if math.isfinite(first - second):
                 return 1 / (1 + math.exp(min(second - first, 700.0)))
             case other:
                 raise JudgeError(f"{self.name}: {self.model.name} did not rank {' and '.join(self.letters)}: got {other}")

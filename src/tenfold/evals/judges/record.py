@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.core.config import Config
+from tenfold.core.errors import ConfigError
 from tenfold.evals.judges.judgement import ALWAYS_PASSES, EVEN, NEVER_PASSES, Band, is_positive
 from tenfold.evals.statistics import kappa
 
@@ -118,7 +119,13 @@ def calibrate(
 
     Args:
         stages: each stage's probability of every item of the calibration split; None where it says nothing.
+
+    Raises:
+        ConfigError: there is no stage, or one has not a probability (or None) for each label.
     """
+    odd = {name: len(probabilities) for name, probabilities in stages.items() if len(probabilities) != len(labels)}
+    if odd or not stages:
+        raise ConfigError(f"got {len(labels)} labels and stages of {odd or 'no'} entries; give each one entry per label")
     last = list(stages)[-1]
     open_items, judged = list(range(len(labels))), {}
     records = []
