@@ -165,14 +165,19 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
 
 
 def test_two_processes_share_a_cache(tmp_path):
-    with StubServer(answer=lambda asked: f"{asked.text.split()[1]}", latency_s=0.01) as server:
-        both = [start(server, tmp_path / "cache") for _ in range(2)]
-        outputs = [process.communicate(timeout=60)[0] for process in both]
-        assert [process.returncode for process in both] == [0, 0]
-        assert sorted(outputs[0].splitlines()) == sorted(outputs[1].splitlines())
-        model = Cached(Endpoint("stub", base_url=server.base_url), tmp_path / "cache")
+    """Another one and this one at the same time; what either got is what both have afterwards."""
+    requests = {str(number): ChatRequest((user(f"question {number}"),)) for number in range(200)}
+    with StubServer(answer=lambda asked: asked.text.split()[1], latency_s=0.01) as server:
+        other = start(server, tmp_path / "cache")
+        first = other.stdout.readline()
+        model, own = Cached(Endpoint("stub", base_url=server.base_url), tmp_path / "cache"), {}
+        asyncio.run(ask_all(model, requests, concurrency=2, on_reply=lambda key, reply: own.update({key: reply.text})))
+        output = first + other.communicate(timeout=60)[0]
+        assert other.returncode == 0
+        assert sorted(output.splitlines()) == sorted(f"{key} {text}" for key, text in own.items())
+        assert len(own) == 200 and len(server.requests) < 400
         asked = len(server.requests)
-        assert all(reply.cached for reply in ask(model, *(ChatRequest((user(f"question {n}"),)) for n in range(200))))
+        assert all(reply.cached for reply in ask(model, *requests.values()))
         assert len(server.requests) == asked
 
 

@@ -184,6 +184,14 @@ def test_broken_numbers_are_a_failure_of_the_apparatus(loaded):
     assert failure(LocalChat(loaded, generate=broken), HELLO).kind == "server"
 
 
+def test_a_request_that_does_not_fit_into_memory_is_refused_and_ends_no_run(loaded):
+    def full(*_):
+        raise torch.OutOfMemoryError("tried to allocate")
+
+    error = failure(LocalChat(loaded, generate=full), HELLO)
+    assert error.kind == "rejected" and "shorten it" in str(error)
+
+
 def test_another_way_of_generating_gets_the_bare_engine(loaded):
     seen = []
 
@@ -268,6 +276,9 @@ def test_fingerprints_name_weights_template_and_format(loaded, network, tmp_path
     kept = checksum(file)
     file.write_bytes(file.read_bytes() + b" ")
     assert checksum(file) != kept and fingerprint(here) != first
+    second = fingerprint(here)
+    (folder / "generation_config.json").write_text('{"eos_token_id": 5}')
+    assert fingerprint(here) != second  # the same weights, but the text ends elsewhere
 
 
 def test_a_converted_models_record_is_its_fingerprint(loaded, tmp_path):

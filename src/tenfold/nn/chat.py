@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
@@ -100,6 +101,8 @@ class LocalChat:
             raise ProviderError("rejected", str(error)) from None
         except NumericalError as error:
             raise ProviderError("server", str(error)) from None
+        except torch.OutOfMemoryError:
+            raise ProviderError("rejected", f"the request does not fit into memory with {self.name}; shorten it") from None
         except TemplateError as error:
             raise ProviderError("rejected", f"the chat template of {self.name} refuses the messages: {error}") from None
 

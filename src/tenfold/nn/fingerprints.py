@@ -15,6 +15,8 @@ from tenfold.store import atomic
 from tenfold.store.artifacts import cache_folder, sha256
 
 WEIGHTS = ("*.safetensors", "*.bin")
+SETTINGS = ("config.json", "generation_config.json", "tokenizer.json")
+"""Small files without which the same weights may answer otherwise."""
 
 
 def fingerprint(loaded: LoadedModel) -> str:
@@ -24,7 +26,7 @@ def fingerprint(loaded: LoadedModel) -> str:
 
 
 def _weights(loaded: LoadedModel) -> Any:
-    """Checksums of a folder's weights by file name; for the hub the id with its commit."""
+    """Checksums of a folder's weights and settings by file name; for the hub the id with its commit."""
     folder = Path(loaded.path)
     if not loaded.path or not folder.is_dir():
         config = getattr(getattr(loaded.engine, "model", None), "config", None)
@@ -32,7 +34,7 @@ def _weights(loaded: LoadedModel) -> Any:
     if (folder / RECORD).is_file():
         return json.loads((folder / RECORD).read_text())["sha256"]
     files = next((found for pattern in WEIGHTS if (found := sorted(folder.glob(pattern)))), [])
-    return {file.name: checksum(file) for file in files}
+    return {file.name: checksum(file) for file in [*files, *(folder / name for name in SETTINGS)] if file.is_file()}
 
 
 def checksum(file: Path) -> str:
