@@ -6,10 +6,13 @@ fullft      every weight, in fp32                    relora       unloads all of
                                                                   to zero by size, the rate warmed up again
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tenfold.core.config import parse
 from tenfold.nn import models
 from tenfold.systems.plora import toy
 from tenfold.systems.plora.profiles import CompareConfig
@@ -43,42 +46,35 @@ def model_of(config: CompareConfig, method: str, seed: int, num_rows: int) -> nn
     if method == "fullft":
         return load_base(config.model, "fp32").requires_grad_(True)
     width = num_stages(config, num_rows) if method == "lora-wide" else 1
-    lora = LoraSettings(rank=config.rank * width, alpha=config.alpha * width, targets=config.targets)
+    shape = {"rank": config.rank * width, "alpha": config.alpha * width, "targets": config.targets}
+    lora = parse(LoraSettings, shape)
     return add_lora(load_base(config.model, config.dtype), lora, seed=seed)
 
 
 def unload_of(config: CompareConfig, method: str, seed: int, num_rows: int) -> UnloadConfig | None:
     """When and how a method unloads; None for those that never do."""
-    interval = interval_of(config, num_rows)
-    if method == "plora":
-        return UnloadConfig(interval=interval, seed=seed)
-    if method == "plora-exact":
-        return UnloadConfig(interval=interval, mode="exact", momentum=config.momentum, seed=seed)
-    if method == "relora":
-        return UnloadConfig(
-            interval=interval,
-            optimizer="prune_magnitude",
-            pruned=0.9,
-            rate="rewarm",
-            rewarm_steps=config.rewarm_steps,
-            seed=seed,
-        )
-    return None
+    settings: dict[str, dict[str, Any]] = {
+        "plora": {},
+        "plora-exact": {"mode": "exact", "momentum": config.momentum},
+        "relora": {
+            "optimizer": "prune_magnitude",
+            "pruned": 0.9,
+            "rate": "rewarm",
+            "rewarm_steps": config.rewarm_steps,
+        },
+    }
+    if method not in settings:
+        return None
+    return parse(UnloadConfig, {"interval": interval_of(config, num_rows), "seed": seed} | settings[method])
 
 
 def training_of(config: CompareConfig, rate: float, seed: int) -> FinetuneConfig:
     """The same for every method, but for the rate."""
-    return FinetuneConfig(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        learning_rate=rate,
-        schedule=config.schedule,
-        warmup_steps=config.warmup_steps,
-        beta2=config.beta2,
-        autocast=config.autocast,
-        save_every=config.save_every,
-        seed=seed,
-    )
+    same = {
+        name: getattr(config, name)
+        for name in ("epochs", "batch_size", "schedule", "warmup_steps", "beta2", "autocast", "save_every")
+    }
+    return parse(FinetuneConfig, same | {"learning_rate": rate, "seed": seed})
 
 
 def interval_of(config: CompareConfig, num_rows: int) -> int:

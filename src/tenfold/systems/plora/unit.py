@@ -118,7 +118,7 @@ def _low_rank_updates(model: nn.Module, unload: PeriodicUnload | None) -> list[T
 def _full_updates(config: CompareConfig, model: nn.Module) -> list[Tensor]:
     """Of the matrices that the other methods adapt."""
     base = load_base(config.model, "fp32")
-    chosen = telemetry.spread(target_names(base, LoraSettings(targets=config.targets)))
+    chosen = telemetry.spread(target_names(base, parse(LoraSettings, {"targets": config.targets})))
     now, before = dict(model.named_modules()), dict(base.named_modules())
     return [torch.linalg.svdvals(_weight(now[name]) - _weight(before[name])) for name in chosen]
 
