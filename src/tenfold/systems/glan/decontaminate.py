@@ -20,12 +20,13 @@ from string import ascii_lowercase
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.systems.glan.grams import Hashes, gram_hashes, word_hashes, words_of
+from tenfold.systems.glan.grams import Hashes, all_gram_hashes, gram_hashes, word_hashes, words_of
 
 LONG = 13
 SHORT = 8
 OVERLAP = 5
 OVERLAP_SHARE = 0.5
+NOBODY = np.empty(0, dtype=np.int32)
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,14 @@ class GramTable:
 
     def owners(self, grams_G: Hashes) -> NDArray[np.int32]:
         """The items that own these grams, once for each shared gram, those of the first gram first."""
-        first_G = np.searchsorted(self.grams_T, grams_G, "left")
-        last_G = np.searchsorted(self.grams_T, grams_G, "right")
-        hits = np.flatnonzero(last_G > first_G)
-        parts = [self.owner_T[first_G[hit] : last_G[hit]] for hit in hits]
-        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
+        if not len(self.grams_T) or not len(grams_G):
+            return NOBODY
+        first_G = np.searchsorted(self.grams_T, grams_G)
+        hits = np.flatnonzero(self.grams_T[np.minimum(first_G, len(self.grams_T) - 1)] == grams_G)
+        if not len(hits):
+            return NOBODY
+        first, last = first_G[hits], np.searchsorted(self.grams_T, grams_G[hits], "right")
+        return np.concatenate([self.owner_T[start:end] for start, end in zip(first, last, strict=True)])
 
 
 class Decontaminator:
@@ -99,11 +103,11 @@ class Decontaminator:
 
     def check(self, text: str) -> Hit | None:
         """The first item that the text holds, or None."""
-        hashes = word_hashes(words_of(text))
-        return self._long(hashes) or self._exact(hashes) or self._overlapping(hashes)
+        grams = all_gram_hashes(word_hashes(words_of(text)), LONG)
+        return self._long(grams) or self._exact(grams) or self._overlapping(grams)
 
-    def _long(self, hashes: Hashes) -> Hit | None:
-        owners = self.long.owners(gram_hashes(hashes, LONG))
+    def _long(self, grams: Sequence[Hashes]) -> Hit | None:
+        owners = self.long.owners(grams[LONG])
         if not len(owners):
             return None
         counted = Counter(owners.tolist())
@@ -111,17 +115,17 @@ class Decontaminator:
         is_whole = counted[index] >= self.num_words[index] - LONG + 1
         return self._hit(index, "exact" if is_whole else "13-gram")
 
-    def _exact(self, hashes: Hashes) -> Hit | None:
+    def _exact(self, grams: Sequence[Hashes]) -> Hit | None:
         for length in self.lengths:
-            if length < SHORT and length != len(hashes):
+            if length < SHORT and len(grams[length]) != 1:
                 continue  # so few words are only told from others where they are the whole text
-            owners = self.whole[length].owners(gram_hashes(hashes, length))
+            owners = self.whole[length].owners(grams[length])
             if len(owners):
                 return self._hit(int(owners[0]), "exact")
         return None
 
-    def _overlapping(self, hashes: Hashes) -> Hit | None:
-        counted = Counter(self.overlap.owners(np.unique(gram_hashes(hashes, OVERLAP))).tolist())
+    def _overlapping(self, grams: Sequence[Hashes]) -> Hit | None:
+        counted = Counter(self.overlap.owners(np.unique(grams[OVERLAP])).tolist())
         shares = {index: count / self.num_overlap_grams[index] for index, count in counted.items()}
         index = max(shares, key=lambda owner: (shares[owner], -owner), default=None)
         return self._hit(index, "overlap") if index is not None and shares[index] >= OVERLAP_SHARE else None

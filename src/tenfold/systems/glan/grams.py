@@ -36,13 +36,18 @@ def word_hashes(words: Sequence[str]) -> Hashes:
 
 def gram_hashes(hashes_W: Hashes, n: int) -> Hashes:
     """One number per run of n words; none where the text is shorter."""
-    num_grams = len(hashes_W) - n + 1
-    if num_grams <= 0:
-        return np.empty(0, dtype=np.uint64)
-    total_G = np.zeros(num_grams, dtype=np.uint64)
-    for place in range(n):  # arithmetic modulo 2^64
-        total_G = mixed(total_G * MULTIPLIER + hashes_W[place : place + num_grams])
-    return total_G
+    return all_gram_hashes(hashes_W, n)[n]
+
+
+def all_gram_hashes(hashes_W: Hashes, most: int) -> list[Hashes]:
+    """The runs of 0, 1, ... `most` words, each made from the one before; in place 0 there is nothing to know."""
+    total_G = np.zeros(len(hashes_W) + 1, dtype=np.uint64)
+    grams = [total_G]
+    for n in range(1, most + 1):
+        num_grams = max(0, len(hashes_W) - n + 1)
+        total_G = mixed(total_G[:num_grams] * MULTIPLIER + hashes_W[n - 1 :])  # arithmetic modulo 2^64
+        grams.append(total_G)
+    return grams
 
 
 def mixed(values: Hashes) -> Hashes:
