@@ -83,7 +83,8 @@ def _verdict(metrics: Metrics) -> str:
     low, high = ability["interval"]
     words = f"{ability['value']:.2f} times LoRA's gain on held-out rows ({low:.2f} to {high:.2f})"
     memory, time = _times(metrics["peak_memory_vs_lora"]["plora"]), _times(metrics["time_vs_lora"]["plora"])
-    cost = f"at {memory} its memory and {time} its time"
+    time = "its time unknown because the machine was busy" if is_contended(metrics["contention"]) else f"in {time} its time"
+    cost = f"at {memory} its memory, {time}"
     if low > 1:
         return f"PeriodicLoRA learned more than LoRA {setting}: {words}, {cost}."
     if high < 1:
