@@ -32,6 +32,8 @@ from tenfold.systems.glan.taxonomy import BUNDLED, choose, load_taxonomy
 from tenfold.systems.glan.teachers import is_local, open_teacher
 from tenfold.systems.glan.tree import Discipline
 
+LOCAL_TEMPERATURE = 0.7
+
 
 class GenerateConfig(PlanConfig, BudgetConfig):
     """Make instruction data from a taxonomy: subjects, syllabi, questions and answers by a teacher."""
@@ -67,8 +69,7 @@ def generate(config: GenerateConfig, run: Run) -> Metrics:
     disciplines = choose(load_taxonomy(config.taxonomy), config.disciplines)
     benchmarks = load_decontaminator(config.against)
     teacher = open_teacher(config.teacher, concurrency=config.concurrency)
-    turns = config.turns or (1 if is_local(config.teacher) else 2)
-    planner = Planner(config.model_copy(update={"turns": turns}), teacher.fingerprint)
+    planner = Planner(_settled(config), teacher.fingerprint)
     with Ledger(config.ledger or run.folder / "ledger.sqlite") as ledger:
         if config.dry_run:
             return _estimated(planner, ledger, disciplines, config)
@@ -79,6 +80,15 @@ def generate(config: GenerateConfig, run: Run) -> Metrics:
         gated = gate_file(run.folder / "pairs.jsonl", run.folder, benchmarks=benchmarks, language=config.language)
         _add_rows(run, reader.tallies)
         return gated | _totals(reader.tallies) | asked | _costs(ledger, config) | _ending(run, started)
+
+
+def _settled(config: GenerateConfig) -> GenerateConfig:
+    """The settings with what depends on the teacher filled in: a local one is asked for JSON at once, and is less hot."""
+    local = is_local(config.teacher)
+    changes: dict[str, object] = {"turns": config.turns or (1 if local else 2)}
+    if config.temperature is None and local:
+        changes["temperature"] = LOCAL_TEMPERATURE
+    return config.model_copy(update=changes)
 
 
 def _ask(

@@ -21,6 +21,8 @@ from tenfold.systems.glan.sampling import Draw, Mode
 from tenfold.systems.glan.schemas import sessions_schema, subjects_schema
 from tenfold.systems.glan.tree import Discipline, Subject, Syllabus
 
+PAPER_TEMPERATURE = 1.0
+
 
 class PlanConfig(Config):
     """What is asked of the teacher, and how much."""
@@ -41,8 +43,8 @@ class PlanConfig(Config):
     """How key concepts are drawn: cover, by_size or uniform."""
     mix: float = Field(0.5, ge=0, le=1)
     """Share of questions about two sessions."""
-    temperature: float = Field(1.0, ge=0)
-    """For subjects, syllabi and questions."""
+    temperature: float | None = Field(None, ge=0)
+    """For subjects, syllabi and questions; by default 1.0 as in the paper, and 0.7 for a local teacher."""
     answer_temperature: float = Field(0.7, ge=0)
     """For answers."""
     top_p: float = Field(0.95, gt=0, le=1)
@@ -79,6 +81,7 @@ class Planner:
 
     def __init__(self, config: PlanConfig, teacher: str) -> None:
         self.config, self.teacher = config, teacher
+        self.temperature = PAPER_TEMPERATURE if config.temperature is None else config.temperature
 
     def subjects(self, discipline: Discipline, query: int) -> Call:
         """Asks for the subjects of a discipline, for the `query`-th time."""
@@ -124,19 +127,19 @@ class Planner:
             combine=render("combine") + " " if draw.strategy == "two sessions" else "",
         )
         settings = self.config
-        return self._call("question", (user(text),), draw.index, settings.question_tokens, settings.temperature)
+        return self._call("question", (user(text),), draw.index, settings.question_tokens, self.temperature)
 
     def answer(self, question: str) -> Call:
         """Asks the question, alone and as it is."""
         return self._call("answer", (user(question),), 0, self.config.answer_tokens, self.config.answer_temperature)
 
     def _list_call(self, kind: str, text: str, number: int, schema: dict[str, object] | None = None) -> Call:
-        return self._call(kind, (user(text),), number, self.config.list_tokens, self.config.temperature, schema)
+        return self._call(kind, (user(text),), number, self.config.list_tokens, self.temperature, schema)
 
     def _following(self, call: Call, reply: Reply, kind: str, text: str) -> Call:
         messages = (*call.request.messages, assistant(reply.text), user(text))
         number = call.request.seed or 0
-        return self._call(kind, messages, number, self.config.list_tokens, self.config.temperature, call.request.json_schema)
+        return self._call(kind, messages, number, self.config.list_tokens, self.temperature, call.request.json_schema)
 
     def _call(
         self,
