@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
@@ -17,7 +16,7 @@ from tenfold.core.errors import UserError
 from tenfold.core.records import Metrics
 from tenfold.llm.chat import ChatModel
 from tenfold.store.artifacts import sha256
-from tenfold.store.ledger import Ledger
+from tenfold.store.ledger import Entry, Ledger
 from tenfold.store.progress import counter
 from tenfold.store.runs import Run
 from tenfold.systems.glan.asking import KINDS, Asking
@@ -106,7 +105,7 @@ def _ask(
     return {"asked": asking.num_asked, "failed": dict(sorted(failed.items())), "stopped": asking.stopped}
 
 
-def _failed(ledger: Ledger, kind: str) -> Iterator[Any]:
+def _failed(ledger: Ledger, kind: str) -> Iterator[Entry]:
     return (entry for entry in ledger.entries(kind) if entry.status == "failed")
 
 
