@@ -76,9 +76,7 @@ SYSTEMS = {
                 "check": "let the independent checker read every problem of a file",
                 "audit": "measure what can be told from the wording alone",
                 "run": "ask models, with and without a helping prompt, and say whether it helps or harms",
-                "judge": "judge stored answers again, without asking any model",
                 "calibrate": "measure how well the judge agrees with labels, on models it has not seen",
-                "report": "join runs into one comparison",
             },
         ),
         System(

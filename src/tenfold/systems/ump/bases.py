@@ -28,7 +28,7 @@ CONSTANTS = {
 }
 """A constant and the words of a text that call for it."""
 
-_ABBREVIATION = r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\bNo)(?<!\bvs)"
+_ABBREVIATION = r"(?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\bNo\.)(?<!\bvs\.)"
 _SENTENCE_END = re.compile(_ABBREVIATION + r"(?<=[.?!])[\"”']? +(?=[\"“$A-Z0-9])")
 
 

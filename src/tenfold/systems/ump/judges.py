@@ -24,6 +24,7 @@ from tenfold.llm.chat import ChatModel, Message, user
 from tenfold.systems.ump.answers import final_number, read_lines, visible, without_lines
 from tenfold.systems.ump.cues import OPEN, Parts, families, has_cue
 from tenfold.systems.ump.flags import features
+from tenfold.systems.ump.problems import Problem
 
 Status = Literal["ok", "truncated", "empty", "judge_failed"]
 SURE = 0.99
@@ -53,6 +54,13 @@ class Case:
     reference: str | None = None
     question: str = ""
     """Only a grader reads it."""
+
+
+def case_of(problem: Problem, answer: str) -> Case:
+    """An answer to one of our problems. A flawed one's reference is its repair's answer, which its sound partner has too, so
+    that whether a reference is known tells nothing of the label."""
+    known = problem.answer or (problem.repair.answer if problem.repair else problem.original_answer)
+    return Case(answer, known, problem.question)
 
 
 @dataclass(frozen=True)

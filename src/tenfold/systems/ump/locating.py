@@ -45,8 +45,9 @@ def offered_repair(answer: str) -> str:
 
 
 def is_repaired(problem: Problem, repair: str) -> bool:
-    """Whether the offered text is sound by the checker."""
-    return answer_of_edited(problem, repair) is not None
+    """Whether the offered text is sound by the checker, or the very repair whose soundness the record proves."""
+    own = problem.repair.apply(problem.question) if problem.repair else None
+    return repair.split() == (own or "").split() != [] or answer_of_edited(problem, repair) is not None
 
 
 def _categories(text: str) -> set[str]:

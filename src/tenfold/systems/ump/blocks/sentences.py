@@ -107,7 +107,7 @@ def _is_plain(base: Base, before: str, after: str) -> bool:
         and _pronoun_is_clear(base, sentence)
         and _words_occur(base, before, after)
         and after[:1] not in tuple("(,;:-")
-        and not re.match(r"(?i)(?:amount|number|cost|price|total)\b", before)
+        and not re.match(r"(?i)(?:amount|number|cost|price|total|and|or|but|with)\b", before)
     )
 
 
