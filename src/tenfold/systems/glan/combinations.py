@@ -57,10 +57,7 @@ class Stratum:
     def unrank(self, number: int) -> Combination:
         """The combination of this number, 0 <= number < size."""
         assert 0 <= number < self.size, (number, self.size)
-        for split in self.parts:
-            if number < self._block(split):
-                break
-            number -= self._block(split)
+        split, number = self._split_of(number)
         places: list[tuple[int, int]] = []
         for session, m, k in reversed(list(zip(self.sessions, self.sizes, split, strict=True))):
             number, rest = divmod(number, comb(m, k))
@@ -75,6 +72,14 @@ class Stratum:
         for concepts, m in zip(chosen, self.sizes, strict=True):
             number = number * comb(m, len(concepts)) + rank_subset(concepts, m)
         return number + sum(self._block(earlier) for earlier in self.parts[: self.parts.index(split)])
+
+    def _split_of(self, number: int) -> tuple[tuple[int, ...], int]:
+        """The split into whose block the number falls, and its place there."""
+        for split in self.parts:
+            if number < self._block(split):
+                return split, number
+            number -= self._block(split)
+        raise AssertionError(number)
 
     def _block(self, split: tuple[int, ...]) -> int:
         product = 1

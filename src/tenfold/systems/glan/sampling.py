@@ -40,7 +40,9 @@ def draws(sizes: Sequence[int], key: str, *, mode: Mode = "cover", mix: float = 
     share is zero.
     """
     use = Use(sizes, key)
-    streams = {strategy: _stream(sizes, strategy, key, mode, use) for strategy in NUM_SESSIONS}
+    streams: dict[Strategy, Iterator[Combination]] = {
+        strategy: _stream(sizes, strategy, key, mode, use) for strategy in NUM_SESSIONS
+    }
     for index, turn in enumerate(_turns(mix)):
         if index == reserved:
             use.restart()

@@ -116,4 +116,5 @@ class Pair:
 
 def pair_of(row: dict[str, Any]) -> Pair:
     """Undoes `Pair.row`."""
-    return Pair(**row | {name: tuple(row[name]) for name in ("sessions", "concepts", "lineage")})
+    values: dict[str, Any] = row | {name: tuple(row[name]) for name in ("sessions", "concepts", "lineage")}
+    return Pair(**values)
