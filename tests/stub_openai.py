@@ -106,7 +106,9 @@ class StubServer:
     """The only key that is let in; None lets everyone in."""
     logprobs: Mapping[str, float] = field(default_factory=dict)
     """What `top_logprobs` lists, likeliest first, cut to the number asked for."""
-    usage: Mapping[str, Any] = field(default_factory=lambda: {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10})
+    usage: Mapping[str, Any] = field(
+        default_factory=lambda: {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    )
     requests: list[Asked] = field(default_factory=list)
     _seen: Counter[str] = field(default_factory=Counter)
 

@@ -7,17 +7,18 @@ offered by `tenfold.evals.inspect.backends.offer`. Nothing loads torch before a 
 """
 
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from typing import cast
 
 from inspect_ai.model import ModelAPI, modelapi
 
 from tenfold.core.registry import load_target
 from tenfold.evals.inspect.backends import PROVIDER, Backend, offered
+from tenfold.systems.deepeval.tasks import deepeval
+from tenfold.systems.ump.tasks import ump
+
+__all__ = ["deepeval", "tenfold", "ump"]
 
 ENDPOINT_CONNECTIONS = 10
-TASKS = ("tenfold.systems.ump", "tenfold.systems.deepeval")
 
 
 @modelapi(name=PROVIDER)
@@ -35,8 +36,3 @@ def resolve(name: str, **arguments: object) -> Backend:
     if name.startswith("openai:"):
         return Backend(lambda: load_target("tenfold.llm.opening:open_endpoint")(name, **arguments), ENDPOINT_CONNECTIONS)
     return Backend(lambda: load_target("tenfold.nn.vision:open_model")(name, **arguments))
-
-
-for _home in TASKS:
-    if find_spec(_home) and find_spec(f"{_home}.tasks"):
-        import_module(f"{_home}.tasks")
