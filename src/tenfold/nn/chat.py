@@ -74,9 +74,13 @@ class LocalChat:
     def name(self) -> str:
         return self.loaded.name
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Checksum of weights, chat template and the format in which the weights are used."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         return fingerprint(self.loaded)
 
     async def chat(self, request: ChatRequest) -> ChatReply:

@@ -82,10 +82,17 @@ def char_ngrams(texts: Sequence[str], sizes: Sequence[int] = (1, 2, 3, 4)) -> cs
     return weighted(matrix_UV)
 
 
+def size(matrix_UV: csr_array) -> tuple[int, int]:
+    """Rows and columns; scipy's types would allow an array without a shape."""
+    assert matrix_UV.shape is not None
+    return matrix_UV.shape
+
+
 def weighted(counts_UV: csr_array) -> csr_array:
     """(1 + ln tf) * (1 + ln((1 + U) / (1 + df))), each row of length 1; columns that no text has are dropped."""
-    holding_V = np.bincount(counts_UV.indices, minlength=counts_UV.shape[1])
-    idf_V = 1 + np.log((1 + counts_UV.shape[0]) / (1 + holding_V))
+    num_texts, num_columns = size(counts_UV)
+    holding_V = np.bincount(counts_UV.indices, minlength=num_columns)
+    idf_V = 1 + np.log((1 + num_texts) / (1 + holding_V))
     matrix_UV = counts_UV.copy()
     matrix_UV.data = (1 + np.log(matrix_UV.data)) * idf_V[matrix_UV.indices]
     lengths_U = np.sqrt(matrix_UV.power(2).sum(axis=1))

@@ -14,6 +14,8 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_array
 from threadpoolctl import ThreadpoolController
 
+from tenfold.evals.audits.features import size
+
 Floats = NDArray[np.float64]
 Loss = Callable[[Floats], tuple[float, Floats]]
 """From scores (U,) to the mean loss and its gradient with respect to them."""
@@ -54,7 +56,7 @@ def choice_weights(rows_UV: csr_array, ids_NK: NDArray[np.intp], gold_N: NDArray
         p_NK[items_N, gold_N] -= 1
         return mean_loss, np.bincount(ids_NK.ravel() % num_texts, weights=p_NK.ravel(), minlength=num_texts) / len(gold_N)
 
-    items_N, num_texts = np.arange(len(gold_N)), rows_UV.shape[0]
+    items_N, num_texts = np.arange(len(gold_N)), size(rows_UV)[0]
     return _minimise(rows_UV, loss)
 
 
@@ -81,7 +83,7 @@ def _minimise(rows_UV: csr_array, loss: Loss) -> Floats:
 
     # The vectors are short: threads that wait for one another would cost many times the work.
     with _thread_pools().limit(limits=1):
-        return minimize(objective, np.zeros(rows_UV.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": STEPS}).x
+        return minimize(objective, np.zeros(size(rows_UV)[1]), jac=True, method="L-BFGS-B", options={"maxiter": STEPS}).x
 
 
 @cache

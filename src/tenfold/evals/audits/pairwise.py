@@ -172,7 +172,7 @@ def _cut(values_U: Floats, yes_U: Floats, no_U: Floats) -> Floats:
 
 
 def _result(deck: TextDeck, blocks: Sequence[str], scores_N: Floats, seed: int) -> PairResult:
-    pair_blocks = [blocks[row] for row in deck.yes_C.tolist()]
+    pair_blocks = [blocks[int(row)] for row in deck.yes_C]
     return PairResult(
         cluster_mean(deck.label_points(scores_N), blocks, seed=seed),
         cluster_mean(deck.pair_points(scores_N), pair_blocks, seed=seed),

@@ -48,7 +48,7 @@ def cluster_ratio(
         [column(numerators, "values", length=num_items), column(denominators, "denominators", length=num_items)], axis=1
     )
     ids_N = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)[1]
-    sums_C2 = np.stack([np.bincount(ids_N, weights=numbers_N) for numbers_N in numbers_N2.T], axis=1)
+    sums_C2 = np.stack([np.bincount(ids_N, weights=numbers_N) for numbers_N in numbers_N2.T], axis=1).astype(np.float64)
     top, bottom = sums_C2.sum(axis=0)
     if bottom == 0:
         raise ValueError("the denominators sum to 0, so there is no ratio; give at least one item that counts")

@@ -51,7 +51,7 @@ def sign_flip(differences: ArrayLike, clusters: Sequence[str], *, seed: int = 0)
         raise ValueError("there are no items, so there is nothing to test; give at least one")
     differences_N = column(differences, "differences", length=len(clusters))
     ids_N = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)[1]
-    sums_C = np.bincount(ids_N, weights=differences_N)
+    sums_C = np.bincount(ids_N, weights=differences_N).astype(np.float64)
     tolerance = 1e-9 * np.abs(sums_C).sum()
     sums_C = sums_C[np.abs(sums_C) > tolerance]  # a flipped zero changes nothing
     if not len(sums_C):

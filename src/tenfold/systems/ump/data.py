@@ -108,7 +108,7 @@ def _mip(folder: Path) -> Iterator[Problem]:
 
 
 def _mip_pair(name: str, place: int, row: dict[str, Any]) -> Iterable[Problem]:
-    shared = {"pair_id": f"mip-{name}-{place}", "source": f"mip-{name}", "split": "test", "licence": "MIT"}
+    shared: dict[str, Any] = {"pair_id": f"mip-{name}-{place}", "source": f"mip-{name}", "split": "test", "licence": "MIT"}
     answer = row.get("answer")
     final = None if answer is None else str(answer).rpartition("####")[2].strip()
     if "question" in row:

@@ -101,7 +101,7 @@ class Fit:
 
     def as_judge(self, platt: Platt) -> LinearJudge:
         """The same model as a judge that is kept as JSON."""
-        weights: list[float] = [round(float(weight), 9) for weight in self.model.coef_[0]]
+        weights: list[float] = [round(float(weight), 9) for weight in np.ravel(self.model.coef_)]
         return LinearJudge(
             tokens=TOKENS,
             sublinear=True,

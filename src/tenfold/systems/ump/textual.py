@@ -47,7 +47,7 @@ def _check_constraint(text: str, constraint: Constraint) -> None:
         if constraint.type not in ("count", "nonneg", "percent", "probability"):
             raise RefusedError(f"{constraint.type} needs the words of the text that demand it")
         return
-    if quoted(text, constraint.span) != constraint.text:
+    if constraint.text is None or quoted(text, constraint.span) != constraint.text:
         raise RefusedError(f"the text does not say {constraint.text!r} at {constraint.span}")
     if read_demand(constraint.text, constraint.type.partition(":")[0]) != constraint.type:
         raise RefusedError(f"{constraint.text!r} does not read as {constraint.type}")
