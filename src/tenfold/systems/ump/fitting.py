@@ -101,7 +101,7 @@ class Fit:
 
     def as_judge(self, platt: Platt) -> LinearJudge:
         """The same model as a judge that is kept as JSON."""
-        weights: list[float] = [round(float(weight), 9) for weight in np.ravel(self.model.coef_)]
+        weights: list[float] = [round(float(weight), 9) for weight in self.model.coef_[0]]
         return LinearJudge(
             tokens=TOKENS,
             sublinear=True,
@@ -110,7 +110,7 @@ class Fit:
             counts=tuple(self.documents_K.tolist()),
             weights=tuple(weights[: len(self.kept_K)]),
             flags=dict(zip(self.corpus.names, weights[len(self.kept_K) :], strict=True)),
-            intercept=round(float(self.model.intercept_[0]), 9),
+            intercept=round(float(np.ravel(self.model.intercept_)[0]), 9),
             platt=platt,
         )
 
