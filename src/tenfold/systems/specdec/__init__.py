@@ -11,7 +11,8 @@ Claim: the text is the target's own, token for token, in fewer passes.
     acceptance       alpha             share of drafted tokens that are kept, by position
     mean accepted    tau, MAT          tokens per target pass, the correction or bonus included
 
-`generate` takes the place of Transformers' `model.generate`. It is imported when it is first asked for, as it needs torch.
+`generate` takes the place of Transformers' `model.generate`; `Scheduler` serves many `Request`s that come and go, step by
+step. They are imported when they are first asked for, as they need torch.
 """
 
 from importlib import import_module
@@ -19,11 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tenfold.systems.specdec.api import generate as generate
+    from tenfold.systems.specdec.requests import Request as Request
+    from tenfold.systems.specdec.scheduler import Event as Event
+    from tenfold.systems.specdec.scheduler import Scheduler as Scheduler
 
-__all__ = ["generate"]
+_HOMES = {"generate": "api", "Request": "requests", "Event": "scheduler", "Scheduler": "scheduler"}
+
+__all__ = ["Event", "Request", "Scheduler", "generate"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(import_module("tenfold.systems.specdec.api"), name)
+    if name in _HOMES:
+        return getattr(import_module(f"tenfold.systems.specdec.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
