@@ -82,3 +82,13 @@ def test_native_product_is_torchs_own(seed, dtype):
     y = linear.build(weight.to(dtype), bias.to(dtype), kernel="native")(x)
     assert y.dtype == torch.float32
     assert torch.allclose(y, x @ weight.T + bias, atol=1e-5 if dtype == torch.float32 else 0.1)
+
+
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(8, 8, 6), (1, 8, 8), (5, 40, 10), (7, 33, 17), (3, 64, 1)])
+def test_int8_products_of_any_shape_equal_the_product_of_their_own_weights(rows, inputs, outputs):
+    generator = torch.Generator().manual_seed(rows)
+    weight_OI, x_NI = torch.randn(outputs, inputs, generator=generator), torch.randn(rows, inputs, generator=generator)
+    matrix = linear.Int8Linear(weight_OI)
+    applied_OI, _ = matrix.unpack()
+    assert applied_OI.shape == weight_OI.shape
+    assert torch.allclose(matrix(x_NI), x_NI @ applied_OI.T, atol=0.03 * float(applied_OI.abs().sum(1).max()) ** 0.5)

@@ -19,6 +19,9 @@ from torch.nn import functional
 
 Kernel = Literal["packed", "native", "int8"]
 
+INT8_BLOCK = 64
+"""torch's int8 product with AVX512 reads its inputs in whole blocks, beyond the end of a row that is no multiple of them."""
+
 SMALLEST_SCALE = 1e-30
 """Stands in for the largest weight of an output whose weights are all zero."""
 
@@ -79,15 +82,18 @@ class Int8Linear:
     def __init__(self, weight_OI: Tensor, bias_O: Tensor | None = None) -> None:
         weight_OI = weight_OI.float()
         self.scale_O = (weight_OI.abs().amax(1).clamp_min(SMALLEST_SCALE) / 127).bfloat16()
-        self.steps_OI = (weight_OI / self.scale_O[:, None].float()).round_().clamp_(-127, 127).to(torch.int8).contiguous()
+        steps_OI = (weight_OI / self.scale_O[:, None].float()).round_().clamp_(-127, 127).to(torch.int8)
+        self.num_inputs, self.padding = weight_OI.shape[1], (0, -weight_OI.shape[1] % INT8_BLOCK)
+        self.steps_OI = functional.pad(steps_OI, self.padding).contiguous()
         self.bias_O = None if bias_O is None else bias_O.float()
 
     def __call__(self, x_NI: Tensor) -> Tensor:
-        y_NO = torch.ops.aten._weight_int8pack_mm(x_NI.bfloat16(), self.steps_OI, self.scale_O).float()
+        x_NI = functional.pad(x_NI.bfloat16(), self.padding)
+        y_NO = torch.ops.aten._weight_int8pack_mm(x_NI, self.steps_OI, self.scale_O).float()
         return y_NO if self.bias_O is None else y_NO.add_(self.bias_O)
 
     def unpack(self) -> tuple[Tensor, Tensor | None]:
-        return self.steps_OI * self.scale_O[:, None].float(), self.bias_O
+        return self.steps_OI[:, : self.num_inputs] * self.scale_O[:, None].float(), self.bias_O
 
 
 class TrimmedLinear:
