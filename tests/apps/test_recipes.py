@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 
 from tenfold.apps import cli, recipes, wiring
-from tenfold.core.config import Config
+from tenfold.core.config import Config, Table
 from tenfold.core.errors import UserError
 from tenfold.core.records import Page, Verb
 
@@ -16,6 +17,13 @@ LIFECYCLE = Path(__file__).parents[2] / "recipes" / "lifecycle.toml"
 class CountConfig(Config):
     upto: int = 3
     """How far to count."""
+
+
+class HandoverConfig(Config):
+    texts: str = ""
+    """A file to write to, or to read from."""
+    more: Table = Field(default_factory=dict)
+    """Anything else, which may name files too."""
 
 
 class Killed(BaseException):
@@ -55,8 +63,9 @@ def recipe_file(tmp_path, text=""):
 
 
 def test_the_main_job_is_valid_whole_and_in_smoke_mode():
-    assert recipes.load(LIFECYCLE).stage[0].name == "speed"
-    assert recipes.load(LIFECYCLE, smoke=True).stage[0].settings["max_new_tokens"] == 8
+    assert "speed" in {stage.name for stage in recipes.load(LIFECYCLE).stage}
+    smoke = {stage.name: stage for stage in recipes.load(LIFECYCLE, smoke=True).stage}
+    assert smoke["speed"].settings["max_new_tokens"] == 8
 
 
 def test_set_beats_smoke_and_smoke_beats_settings(tmp_path, counting):
@@ -124,3 +133,44 @@ def test_dry_run_prints_the_stages_and_runs_nothing(tmp_path, counting, capsys):
     assert json.loads(capsys.readouterr().out)["stage"][0]["settings"] == {"upto": 4}
     assert counting[0] == []
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture
+def handing_over(monkeypatch):
+    """A verb that writes its file if it is told none, and else counts the words of the file it is given."""
+
+    def work(config, run):
+        if not config.texts:
+            (run.folder / "made.txt").write_text("two words")
+            return {"words": 0}
+        files = [config.texts, *config.more.get("files", [])]
+        return {"words": sum(len(Path(file).read_text().split()) for file in files)}
+
+    verb = Verb(HandoverConfig, work, lambda metrics: f"{metrics['words']} words", None)
+    monkeypatch.setattr(wiring, "verb", lambda name: verb)
+
+
+def two_stages(tmp_path, settings, first="make"):
+    path = tmp_path / "recipe.toml"
+    stages = f'[[stage]]\nname = "{first}"\nverb = "x.y"\n[[stage]]\nname = "read"\nverb = "x.y"\n[stage.settings]\n'
+    path.write_text(f'title = "Hand over"\n{stages}{settings}')
+    return path
+
+
+def test_a_stage_takes_up_what_an_earlier_one_made(tmp_path, handing_over):
+    path = two_stages(tmp_path, 'texts = "@make/made.txt"\nmore = { files = ["@make/made.txt"] }')
+    plan = recipes.load(path)
+    assert recipes.execute(plan, tmp_path / "runs", resume=True).metrics["stages"]["read"] == {"words": 4}
+    assert recipes.execute(plan, tmp_path / "runs", resume=True).metrics["stages"]["read"] == {"words": 4}
+
+
+@pytest.mark.parametrize("stage", ["read", "later", "maek"])
+def test_only_earlier_stages_hand_over(tmp_path, handing_over, stage):
+    with pytest.raises(UserError, match=f"earlier stage .*{stage}"):
+        recipes.load(two_stages(tmp_path, f'texts = "@{stage}/made.txt"'))
+
+
+def test_a_file_that_was_not_made_is_told_with_those_that_were(tmp_path, handing_over):
+    plan = recipes.load(two_stages(tmp_path, 'texts = "@make/maid.txt"'))
+    with pytest.raises(UserError, match=r"left no such file; .*holds .*made\.txt"):
+        recipes.execute(plan, tmp_path / "runs", resume=True)

@@ -7,12 +7,17 @@
     [stage.settings]                  as on the command line
     [stage.smoke]                     what --smoke changes: the smallest settings that still run everything
 
+A setting `"@teach/accepted.jsonl"` is the file of that name in the run directory of the earlier stage `teach`: so a stage
+takes up what another made.
+
 A recipe's run directory holds the run directory of each stage, so that a killed recipe continues in the middle of a
 stage, and ends with report.html.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +32,7 @@ from tenfold.store import runs
 
 REPORT = "report.html"
 STAGES = "stages"
+REFERENCE = re.compile(r"@(?P<stage>[a-z][a-z0-9_-]*)/(?P<file>.+)")
 
 
 class Stage(Config):
@@ -74,8 +80,9 @@ def load(path: Path, *, overrides: Sequence[str] = (), smoke: bool = False) -> R
     changes = [_stage_change(text, names) for text in overrides]
     stages = tuple(_settled(stage, changes, smoke=smoke) for stage in recipe.stage)
     settled = Recipe(title=recipe.title, subtitle=recipe.subtitle, stage=stages)
-    for stage in settled.stage:
+    for place, stage in enumerate(settled.stage):
         _settings(stage)
+        _check_references(stage, names[:place])
     return settled
 
 
@@ -94,9 +101,12 @@ def execute(recipe: Recipe, root: Path, *, resume: bool) -> Result:
     run = (runs.resume_or_start if resume else runs.start)(root, kind, recipe)
     metrics: Metrics = {}
     lines: list[str] = []
+    folders: dict[str, Path] = {}
     for stage in recipe.stage:
         verb = _verb(stage)
+        stage = _with_files(stage, folders)
         stage_run = runs.resume_or_start(run.folder / STAGES, stage.name, _settings(stage))
+        folders[stage.name] = stage_run.folder
         metrics[stage.name] = perform(verb, stage_run, json=True)
         lines.append(f"[{stage.name}]\n{verb.summary(metrics[stage.name])}")
     page = write_report(run.folder, None)
@@ -154,6 +164,45 @@ def _settled(stage: Stage, changes: Sequence[tuple[str, str, Any]], *, smoke: bo
         stage.settings | (stage.smoke if smoke else {}) | {key: value for name, key, value in changes if name == stage.name}
     )
     return Stage(name=stage.name, verb=stage.verb, settings=settings)
+
+
+def _check_references(stage: Stage, earlier: Sequence[str]) -> None:
+    for name, _ in _references(stage.settings):
+        if name not in earlier:
+            raise UnknownNameError(f"earlier stage (for a setting of {stage.name})", name, earlier)
+
+
+def _references(value: Any) -> Iterator[tuple[str, str]]:
+    """Stage and file of every `@stage/file` among settings."""
+    if isinstance(value, str) and (match := REFERENCE.fullmatch(value)):
+        yield match["stage"], match["file"]
+    elif isinstance(value, Mapping):
+        yield from chain.from_iterable(map(_references, value.values()))
+    elif isinstance(value, list | tuple):
+        yield from chain.from_iterable(map(_references, value))
+
+
+def _with_files(stage: Stage, folders: Mapping[str, Path]) -> Stage:
+    """The stage with each `@stage/file` replaced by the path.
+
+    Raises:
+        UserError: the earlier stage left no such file.
+    """
+    for name, file in _references(stage.settings):
+        if not (folders[name] / file).exists():
+            raise UserError(
+                f"stage {stage.name} wants {file!r} of stage {name}, which left no such file; {folders[name]} holds "
+                + ", ".join(sorted(path.name for path in folders[name].iterdir()))
+            )
+    return stage.model_copy(update={"settings": _replaced(stage.settings, folders)})
+
+
+def _replaced(value: Any, folders: Mapping[str, Path]) -> Any:
+    if isinstance(value, str) and (match := REFERENCE.fullmatch(value)):
+        return str(folders[match["stage"]] / match["file"])
+    if isinstance(value, Mapping):
+        return {key: _replaced(part, folders) for key, part in value.items()}
+    return [_replaced(part, folders) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _verb(stage: Stage) -> Verb:
