@@ -76,7 +76,10 @@ SYSTEMS = {
                 "check": "let the independent checker read every problem of a file",
                 "audit": "measure what can be told from the wording alone",
                 "run": "ask models, with and without a helping prompt, and say whether it helps or harms",
+                "judge": "judge stored answers again and measure them, without asking any model",
                 "calibrate": "measure how well the judge agrees with labels, on models it has not seen",
+                "report": "set finished runs side by side",
+                "finetune": "teach a model to notice flawed problems, and test it on others",
             },
         ),
         System(

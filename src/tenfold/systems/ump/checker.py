@@ -81,6 +81,8 @@ def check_block(cells: Mapping[str, Problem]) -> str | None:
             return f"{cell}: {reason}"
     if any(cells[cell].sound != cell.startswith("c") for cell in CELLS):
         return "the flawed cells are not u1 and u2"
+    if len({cell.question for cell in cells.values()}) < len(CELLS):
+        return "two cells have the same text"
     return _check_words(cells)
 
 

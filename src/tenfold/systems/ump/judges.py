@@ -149,7 +149,7 @@ def _by_rules(case: Case) -> float | None:
     verdict = read_lines(case.answer).verdict
     if verdict is not None:
         return SURE if verdict == "flawed" else 1 - SURE
-    if not without_lines(visible(case.answer)).strip():
+    if not re.search(r"\w", without_lines(visible(case.answer))):
         return 1 - SURE  # nothing is said
     return WITH_CUE if has_cue(Parts.of(case.answer)) else WITHOUT_CUE
 

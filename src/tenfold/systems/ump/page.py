@@ -1,6 +1,6 @@
 """A run as a page of the report: what was noticed, what was flagged for nothing, and answers with their marks."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tenfold.core.records import Figure, Metrics, Page, Table
@@ -13,7 +13,7 @@ BLIND = 0.5
 
 def build(rows: Sequence[Mapping[str, Any]], metrics: Metrics) -> Page:
     """The page of a run."""
-    written = metrics["method"] == "generate"
+    answers = [row for row in rows if row.get("kind") == "answer" and metrics["method"] == "generate"]
     return Page(
         title="Reason: does it notice that a problem makes no sense?",
         verdict=_verdict(metrics),
@@ -24,7 +24,7 @@ def build(rows: Sequence[Mapping[str, Any]], metrics: Metrics) -> Page:
             _separation(metrics),
             _categories(metrics),
             _comparisons(metrics),
-            *([_answers(rows)] if written else []),
+            *([_answers(answers)] if answers else []),
         ],
     )
 
@@ -161,9 +161,8 @@ def _harm(harm: Mapping[str, Any] | None) -> str:
     return "–" if not harm else harm["verdict"]
 
 
-def _answers(rows: Iterable[Mapping[str, Any]]) -> Table:
+def _answers(answers: Sequence[Mapping[str, Any]]) -> Table:
     """A few answers, equally many to sound and to flawed problems, with what the judge made of them."""
-    answers = [row for row in rows if row.get("kind") == "answer"]
     chosen = [
         row for sound in (False, True) for row in [each for each in answers if each["sound"] is sound][: ANSWERS_SHOWN // 2]
     ]

@@ -112,9 +112,19 @@ def _of_stored(stored: StoredAnswer) -> Replayed:
 
 
 def _of_run(folder: Path) -> Iterator[Replayed]:
+    if read_toml(folder / "config.toml").get("method") != "logprob":
+        yield from (_of_row(row, problem) for row, problem in rows_of_run(folder))
+
+
+def rows_of_run(folder: Path) -> Iterator[tuple[dict[str, Any], Problem]]:
+    """The answers of a run of `tenfold ump run` as rows, each with its problem.
+
+    Raises:
+        ConfigError: a problem is not in the run's problem set as it is now.
+    """
     settings = read_toml(folder / "config.toml")
     rows = {row["key"]: row for row in runs.read_rows(folder) if row.get("kind") == KIND}
-    if not rows or settings.get("method") == "logprob":
+    if not rows:
         return
     problems = {problem.id: problem for problem in data.read_set(settings["data"], seed=settings.get("seed", 0))}
     for row in rows.values():
@@ -123,7 +133,7 @@ def _of_run(folder: Path) -> Iterator[Replayed]:
             raise ConfigError(
                 f"problem {row['problem']!r} of {folder} is not in {settings['data']} as it is now; run it anew"
             )
-        yield _of_row(row, problem)
+        yield row, problem
 
 
 def _of_row(row: Mapping[str, Any], problem: Problem) -> Replayed:

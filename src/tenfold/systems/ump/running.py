@@ -109,7 +109,7 @@ def _answers(way: Way, problems: Sequence[Problem], config: RunConfig, calls: Ca
     """All answers of one model under one template, each noted as a row; failed calls leave none."""
     if judge is None:
         shares = ((problem, flawed_probability(way, problem, calls.replies)) for problem in problems)
-        answers = [_ranked(problem, share) for problem, share in shares if share is not None]
+        answers = [ranked(problem, share) for problem, share in shares if share is not None]
         stages = dict.fromkeys((problem.id for problem in problems), "logprob")
     else:
         answers, stages = _judged(way, problems, config, calls, judge)
@@ -118,7 +118,8 @@ def _answers(way: Way, problems: Sequence[Problem], config: RunConfig, calls: Ca
     return answers
 
 
-def _ranked(problem: Problem, probability: float) -> Answered:
+def ranked(problem: Problem, probability: float) -> Answered:
+    """An answer of which only P(flawed) is known."""
     return Answered(problem, "", "ok", probability, float(probability > 0.5), solved=False)
 
 
@@ -166,6 +167,7 @@ def _note(calls: Calls, way: Way, answer: Answered, stage: str) -> None:
         "text": answer.text,
         "status": answer.status,
         "tokens": answer.tokens,
+        "reasoning_tokens": answer.reasoning_tokens,
         "solved": answer.solved,
         "probability": answer.probability,
         "mark": answer.mark,
@@ -176,7 +178,22 @@ def _note(calls: Calls, way: Way, answer: Answered, stage: str) -> None:
 
 
 def _metrics(config: RunConfig, problems: Sequence[Problem], results: Mapping[str, Mapping[str, list[Answered]]]) -> Metrics:
-    ranked = config.method == "logprob"
+    base = next(iter(dict.fromkeys(config.templates)))
+    return {
+        "data": config.data,
+        "method": config.method,
+        "max_tokens": config.max_tokens,
+        **numbers(problems, results, base=base, ranked=config.method == "logprob"),
+    }
+
+
+def numbers(
+    problems: Sequence[Problem], results: Mapping[str, Mapping[str, list[Answered]]], *, base: str, ranked: bool
+) -> Metrics:
+    """What the answers of each model under each template say, and what each template changes against `base`.
+
+    Comparisons leave out problems that a template has no answer to, because a call failed.
+    """
     measured = {
         model: {
             name: _kept(measure(answers), ranked, RANKED) | {"unanswered": len(problems) - len(answers)}
@@ -184,10 +201,9 @@ def _metrics(config: RunConfig, problems: Sequence[Problem], results: Mapping[st
         }
         for model, ways in results.items()
     }
-    base = next(iter(dict.fromkeys(config.templates)))
     compared = {
         model: {
-            name: _kept(compare(ways[base], answers), ranked, RANKED_COMPARED)
+            name: _kept(compare(*_common(ways[base], answers)), ranked, RANKED_COMPARED)
             for name, answers in ways.items()
             if name != base
         }
@@ -195,9 +211,6 @@ def _metrics(config: RunConfig, problems: Sequence[Problem], results: Mapping[st
     }
     _correct(compared)
     return {
-        "data": config.data,
-        "method": config.method,
-        "max_tokens": config.max_tokens,
         "problems": len(problems),
         "blocks": len({problem.block for problem in problems if problem.block}),
         "uncertified": sum(problem.certificate is None for problem in problems),
