@@ -46,7 +46,13 @@ SYSTEMS = {
             "tune",
             "PeriodicLoRA: a higher-rank update at LoRA's memory",
             "2402.16141",
-            {"train": "fine-tune with PeriodicLoRA, and leave an ordinary adapter of higher rank"},
+            {
+                "train": "fine-tune with PeriodicLoRA, and leave an ordinary adapter of higher rank",
+                "compare": "LoRA, PeriodicLoRA, ReLoRA, a wide LoRA and full fine-tuning on the same rows in the same order",
+                "export": "write a run's adapter, compressed if you like, or the merged model",
+                "stages": "show what each stage did, leave some out, or go back to one",
+                "verify": "check that a run's weights are the sum of its stages, bit for bit",
+            },
         ),
         System("activation", "look", "activation patterns of parameters, and pruning by them", "2405.17799"),
         System(
