@@ -38,7 +38,18 @@ class System:
 SYSTEMS = {
     system.name: system
     for system in (
-        System("glan", "teach", "synthetic instruction data from a taxonomy of knowledge", "2402.13064"),
+        System(
+            "glan",
+            "teach",
+            "synthetic instruction data from a taxonomy of knowledge",
+            "2402.13064",
+            {
+                "generate": "grow a taxonomy into pairs of questions and answers, and never ask twice",
+                "taxonomy": "list and check a taxonomy",
+                "gate": "judge pairs again: truncation, refusals, duplicates, benchmark items",
+                "export": "write accepted pairs as chat, Alpaca, ShareGPT or Parquet, with a data card",
+            },
+        ),
         System("moe", "build", "DeepSeekMoE: fine-grained and shared experts", "2401.06066"),
         System("sentinel", "build", "sentinel tokens that sum up each chunk of a long text", "2406.10985"),
         System(
