@@ -9,7 +9,6 @@ import time
 
 import pytest
 
-from stub_openai import Faults, StubServer
 from tenfold.core.errors import UserError
 from tenfold.llm.cache import Cached
 from tenfold.llm.chat import ChatReply, ChatRequest, Image, ProviderError, Usage, user
@@ -17,6 +16,7 @@ from tenfold.llm.endpoint import Endpoint
 from tenfold.llm.many import ask_all
 from tenfold.llm.opening import open_endpoint
 from tenfold.llm.scripted import Scripted
+from tenfold.llm.stub_server import Faults, StubServer
 
 RICH = ChatReply("text\ud83d", "length", Usage(1, 2, 3), "reasons", (-0.5, None, float("-inf")), (1, 2, 1))
 

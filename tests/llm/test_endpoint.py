@@ -11,11 +11,11 @@ from email.utils import formatdate
 import openai
 import pytest
 
-from stub_openai import FAULTS, StubServer
 from tenfold.core.errors import UserError
 from tenfold.llm import completions
 from tenfold.llm.chat import ChatRequest, Image, ProviderError, Usage, assistant, system, user
 from tenfold.llm.endpoint import Endpoint
+from tenfold.llm.stub_server import FAULTS, StubServer
 
 HELLO = ChatRequest((user("hello"),))
 PNG = Image(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))

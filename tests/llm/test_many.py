@@ -7,13 +7,13 @@ from collections import Counter
 
 import pytest
 
-from stub_openai import TRANSIENT, Faults, StubServer
 from tenfold.llm.chat import ChatModel, ChatReply, ChatRequest, ProviderError, user
 from tenfold.llm.endpoint import Endpoint
 from tenfold.llm.limits import Limited
 from tenfold.llm.many import WORKERS_PER_SLOT, ask_all
 from tenfold.llm.retries import Retrying
 from tenfold.llm.scripted import Scripted
+from tenfold.llm.stub_server import TRANSIENT, Faults, StubServer
 from tenfold.llm.wrapping import Wrapper
 
 

@@ -15,11 +15,11 @@ from inspect_ai.model import (
     get_model,
 )
 
-from stub_openai import StubServer
 from tenfold.evals.inspect.backends import offer
 from tenfold.evals.inspect.generating import generate_cached, score_candidates
 from tenfold.llm.chat import ChatReply
 from tenfold.llm.scripted import Scripted
+from tenfold.llm.stub_server import StubServer
 
 
 @pytest.fixture(autouse=True)

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from seeing import SCENES, answer, blind, right_place, seeing
-from stub_openai import StubServer
 from tenfold.core.errors import ApparatusError, ConfigError, UserError
 from tenfold.llm.chat import ChatReply, ChatRequest, Image, ProviderError
 from tenfold.llm.endpoint import Endpoint
 from tenfold.llm.scripted import Scripted
+from tenfold.llm.stub_server import StubServer
 from tenfold.nn import vision
 from tenfold.store import runs
 from tenfold.systems.deepeval import opening, page, reporting, running

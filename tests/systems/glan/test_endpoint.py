@@ -2,10 +2,10 @@
 
 import asyncio
 
-from stub_openai import MALFORMED, RATE_LIMIT, RESET, SERVER, TRUNCATED, Faults, StubServer
 from tenfold.llm.chat import ChatRequest, assistant, user
 from tenfold.llm.endpoint import Endpoint
 from tenfold.llm.retries import Retrying
+from tenfold.llm.stub_server import MALFORMED, RATE_LIMIT, RESET, SERVER, TRUNCATED, Faults, StubServer
 from tenfold.store.ledger import Ledger
 from tenfold.systems.glan.asking import Asking
 from tenfold.systems.glan.budget import Budget, BudgetConfig, Spending
@@ -13,9 +13,9 @@ from tenfold.systems.glan.pipeline import grow
 from tenfold.systems.glan.planner import PlanConfig, Planner
 from tenfold.systems.glan.reading import Reader
 from tenfold.systems.glan.taxonomy import choose, load_taxonomy
-from tenfold.systems.glan.teachers import scripted_teacher
+from tenfold.systems.glan.teachers import scripted_reply
 
-TEACHER = scripted_teacher()._answer
+TEACHER = scripted_reply
 PLAN = PlanConfig(queries=2, subjects=3, questions=4)
 DISCIPLINES = choose(load_taxonomy(), ["Algebra", "Baking"])
 

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from pydantic import Field
@@ -19,6 +20,7 @@ from tenfold.store.artifacts import sha256
 from tenfold.store.ledger import Entry, Ledger
 from tenfold.store.progress import counter
 from tenfold.store.runs import Run
+from tenfold.systems.glan import scaling
 from tenfold.systems.glan.asking import KINDS, Asking
 from tenfold.systems.glan.budget import Budget, BudgetConfig, spent_in
 from tenfold.systems.glan.estimate import estimate
@@ -55,6 +57,10 @@ class GenerateConfig(PlanConfig, BudgetConfig):
     """Language of the pairs: en, or any for no such gate."""
     concurrency: int = Field(16, ge=1)
     """Most requests in flight."""
+    shard: str = ""
+    """i/n: only the i-th of n parts of the disciplines; merge the ledgers of all parts with `tenfold glan merge`."""
+    workers: int = Field(0, ge=0)
+    """Ray workers among whom the disciplines are dealt out; 0 asks from this process. Needs tenfold[scale]."""
     dry_run: bool = False
     """Ask nothing; estimate calls, tokens and, with prices, money."""
 
@@ -66,6 +72,8 @@ def generate(config: GenerateConfig, run: Run) -> Metrics:
         UserError: a name that is unknown, a limit on money without prices, or a teacher that refuses every call.
     """
     disciplines = choose(load_taxonomy(config.taxonomy), config.disciplines)
+    if config.shard:
+        disciplines = scaling.dealt(disciplines, scaling.parse_shard(config.shard))
     benchmarks = load_decontaminator(config.against)
     teacher = open_teacher(config.teacher, concurrency=config.concurrency)
     planner = Planner(_settled(config), teacher.fingerprint)
@@ -73,7 +81,10 @@ def generate(config: GenerateConfig, run: Run) -> Metrics:
         if config.dry_run:
             return _estimated(planner, ledger, disciplines, config)
         started = time.monotonic()
-        asked = _ask(config, planner, teacher, ledger, disciplines)
+        if config.workers:
+            asked = _ask_on_ray(config, ledger, run.folder)
+        else:
+            asked = _ask(config, planner, teacher, ledger, disciplines)
         reader = Reader(planner, ledger)
         write_pairs(run.folder / "pairs.jsonl", reader.pairs(disciplines))
         gated = gate_file(run.folder / "pairs.jsonl", run.folder, benchmarks=benchmarks, language=config.language)
@@ -103,6 +114,29 @@ def _ask(
         raise UserError(f"{asking.stopped}; check the name and the key, then go on with --resume: all replies are kept")
     failed = Counter(entry.reason.partition(":")[0] for kind in KINDS for entry in _failed(ledger, kind))
     return {"asked": asking.num_asked, "failed": dict(sorted(failed.items())), "stopped": asking.stopped}
+
+
+def _ask_on_ray(config: GenerateConfig, ledger: Ledger, folder: Path) -> Metrics:
+    """Each worker grows its part with an equal share of limits and requests; what they knew ends in `ledger`."""
+    count = config.workers
+    changes = {"workers": 0, "concurrency": max(1, config.concurrency // count), **scaling.shares(config, count)}
+    parts = scaling.grow_on_ray(partial(_ask_shard, config.model_copy(update=changes)), count, ledger, folder)
+    return {
+        "asked": sum(part["asked"] for part in parts),
+        "failed": dict(sorted(sum((Counter(part["failed"]) for part in parts), Counter()).items())),
+        "stopped": next((part["stopped"] for part in parts if part["stopped"]), None),
+    }
+
+
+def _ask_shard(config: GenerateConfig, shard: scaling.Shard, ledger_file: Path) -> Metrics:
+    """In a worker: grows one part into a ledger of its own."""
+    disciplines = choose(load_taxonomy(config.taxonomy), config.disciplines)
+    if config.shard:
+        disciplines = scaling.dealt(disciplines, scaling.parse_shard(config.shard))
+    teacher = open_teacher(config.teacher, concurrency=config.concurrency)
+    with Ledger(ledger_file) as ledger:
+        planner = Planner(_settled(config), teacher.fingerprint)
+        return _ask(config, planner, teacher, ledger, scaling.dealt(disciplines, shard))
 
 
 def _failed(ledger: Ledger, kind: str) -> Iterator[Entry]:

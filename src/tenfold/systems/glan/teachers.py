@@ -56,10 +56,11 @@ def is_local(name: str) -> bool:
 def scripted_teacher(*, defects: float = 0.0, latency_s: float = 0.0) -> Scripted:
     """A teacher whose reply depends on the request only; a share of questions' answers is defective."""
     name = SCRIPTED if not defects else f"{SCRIPTED} with {defects:g} defects"
-    return Scripted(name, lambda request: _answer(request, defects), latency_s=latency_s)
+    return Scripted(name, lambda request: scripted_reply(request, defects), latency_s=latency_s)
 
 
-def _answer(request: ChatRequest, defects: float) -> ChatReply | str:
+def scripted_reply(request: ChatRequest, defects: float = 0.0) -> ChatReply | str:
+    """What the scripted teacher says, from the request alone."""
     last = request.messages[-1].text
     rng = random.Random(derive(request.seed or 0, last))
     if len(request.messages) > 1:
