@@ -9,7 +9,7 @@ from tenfold.core.errors import UserError
 from tenfold.core.registry import load_target
 from tenfold.llm.cache import Cached
 from tenfold.llm.chat import ChatModel
-from tenfold.llm.limits import Limited
+from tenfold.llm.limits import Adaptive
 from tenfold.llm.retries import Retrying
 
 PREFIX = "openai:"
@@ -36,5 +36,5 @@ def open_endpoint(
         if not value > 0:
             raise UserError(f"{setting} of the endpoint {name} is {value}; give a number above 0")
     endpoint = load_target("tenfold.llm.endpoint:Endpoint")(name.removeprefix(PREFIX), timeout_s=timeout_s)
-    model = Retrying(Limited(endpoint, concurrency), attempts=attempts)
+    model = Retrying(Adaptive(endpoint, concurrency), attempts=attempts)
     return model if cache is None else Cached(model, cache)

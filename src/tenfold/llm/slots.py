@@ -21,6 +21,8 @@ class Slots:
     def __init__(self, number: int, *, on_free: Callable[[], None] = lambda: None) -> None:
         assert number > 0, number
         self.free = number
+        self._withheld = 0
+        """Slots that are out of use as soon as they are given back."""
         self._on_free = on_free
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -43,8 +45,27 @@ class Slots:
                 self.give()  # it was handed over in the moment of the cancellation
             raise
 
+    def shrink(self, count: int) -> None:
+        """Takes so many slots out of use: free ones now, held ones when they are given back."""
+        now = min(self.free, count)
+        self.free -= now
+        self._withheld += count - now
+
+    def grow(self) -> None:
+        """Brings one more slot into use."""
+        if self._withheld:
+            self._withheld -= 1
+        else:
+            self._hand_on()
+
     def give(self) -> None:
         """Gives a slot back."""
+        if self._withheld:
+            self._withheld -= 1
+        else:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():

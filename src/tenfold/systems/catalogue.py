@@ -45,7 +45,7 @@ SYSTEMS = {
             "2402.13064",
             {
                 "generate": "grow a taxonomy into pairs of questions and answers, and never ask twice",
-                "taxonomy": "list and check a taxonomy",
+                "taxonomy": "show, check, propose or vote on a taxonomy",
                 "gate": "judge pairs again: truncation, refusals, duplicates, benchmark items",
                 "export": "write accepted pairs as chat, Alpaca, ShareGPT or Parquet, with a data card",
                 "view": "show a data set as static pages with its coverage, search, and what the gates stopped",

@@ -11,13 +11,8 @@ from tenfold.systems.glan import scaling
 from tenfold.systems.glan.generating import GenerateConfig, generate
 from tenfold.systems.glan.merging import MergeConfig, describe, merge
 
-SETTINGS = {
-    "disciplines": ("Algebra", "Baking", "Logic"),
-    "teacher": "scripted",
-    "subjects": 2,
-    "queries": 2,
-    "questions": 3,
-}
+DISCIPLINES = ("Algebra", "Baking", "Logic")
+SETTINGS = {"disciplines": DISCIPLINES, "teacher": "scripted", "subjects": 2, "queries": 2, "questions": 3}
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: tenfold[scale]")
 
 

@@ -33,8 +33,11 @@ def known_reply(ledger: Ledger, call: Call) -> Reply | None:
 class Asking:
     """A teacher behind a ledger and a budget, asked at most `concurrency` things at a time."""
 
-    def __init__(self, teacher: ChatModel, ledger: Ledger, budget: Budget, *, concurrency: int) -> None:
-        self.teacher, self.ledger, self.budget = teacher, ledger, budget
+    def __init__(
+        self, teacher: ChatModel, ledger: Ledger, budget: Budget, *, concurrency: int, deferred: list[Call] | None = None
+    ) -> None:
+        """With a list of deferred calls nothing is sent: what would be is put into it, for a provider's batch."""
+        self.teacher, self.ledger, self.budget, self.deferred = teacher, ledger, budget, deferred
         self.concurrency = concurrency
         self.slots = Slots(concurrency)
         self.num_asked = 0
@@ -63,6 +66,9 @@ class Asking:
         self.stopped = self.stopped or self.budget.reached
         if self.stopped:
             raise NotAskedError(self.stopped)
+        if self.deferred is not None:
+            self.deferred.append(call)
+            raise NotAskedError("deferred to a batch")
         self.num_asked += 1
         self.budget.spent.calls += 1
         try:
@@ -70,7 +76,8 @@ class Asking:
         except ProviderError as failure:
             raise self._noted(call, failure) from None
         self.num_rejected = 0
-        result = _result(call, reply)
+        estimate = sum(estimated_tokens(message.text) for message in call.request.messages)
+        result = result_of(reply, prompt_tokens=estimate)
         self.budget.spent.add_tokens(result)
         return _reply(self.ledger.put(call.kind, call.key, result).result)
 
@@ -82,14 +89,14 @@ class Asking:
         return NotAskedError(str(failure))
 
 
-def _result(call: Call, reply: ChatReply) -> dict[str, Any]:
-    """A reply as the ledger holds it; tokens are counted from bytes where the endpoint does not count them."""
+def result_of(reply: ChatReply, *, prompt_tokens: int) -> dict[str, Any]:
+    """A reply as the ledger holds it; where the endpoint does not count, tokens are estimated, those of the prompt by the
+    caller."""
     counted = reply.usage.prompt_tokens + reply.usage.completion_tokens > 0
-    prompt = sum(estimated_tokens(message.text) for message in call.request.messages)
     return {
         "text": reply.text,
         "finish_reason": reply.finish_reason,
-        "prompt_tokens": reply.usage.prompt_tokens if counted else prompt,
+        "prompt_tokens": reply.usage.prompt_tokens if counted else prompt_tokens,
         "completion_tokens": reply.usage.completion_tokens if counted else estimated_tokens(reply.text),
         "counted": counted,
     }

@@ -16,18 +16,20 @@ from pydantic import Field
 from tenfold.core.errors import UserError
 from tenfold.core.records import Metrics
 from tenfold.llm.chat import ChatModel
+from tenfold.llm.opening import PREFIX
 from tenfold.store.artifacts import sha256
 from tenfold.store.ledger import Entry, Ledger
 from tenfold.store.progress import counter
 from tenfold.store.runs import Run
 from tenfold.systems.glan import scaling
 from tenfold.systems.glan.asking import KINDS, Asking
+from tenfold.systems.glan.batching import TakenIn, take_in, write_batch
 from tenfold.systems.glan.budget import Budget, BudgetConfig, spent_in
 from tenfold.systems.glan.estimate import estimate
 from tenfold.systems.glan.gating import gate_file, load_decontaminator
 from tenfold.systems.glan.pair_files import write_pairs
 from tenfold.systems.glan.pipeline import grow
-from tenfold.systems.glan.planner import PlanConfig, Planner
+from tenfold.systems.glan.planner import Call, PlanConfig, Planner
 from tenfold.systems.glan.reading import Reader, Tally
 from tenfold.systems.glan.taxonomy import BUNDLED, choose, load_taxonomy
 from tenfold.systems.glan.teachers import is_local, open_teacher
@@ -61,6 +63,10 @@ class GenerateConfig(PlanConfig, BudgetConfig):
     """i/n: only the i-th of n parts of the disciplines; merge the ledgers of all parts with `tenfold glan merge`."""
     workers: int = Field(0, ge=0)
     """Ray workers among whom the disciplines are dealt out; 0 asks from this process. Needs tenfold[scale]."""
+    batch_in: tuple[Path, ...] = ()
+    """Result files of a provider's batches; their replies go into the ledger first."""
+    batch_out: Path | None = None
+    """Send nothing; write what is to be asked next as a file in OpenAI's Batch format."""
     dry_run: bool = False
     """Ask nothing; estimate calls, tokens and, with prices, money."""
 
@@ -78,8 +84,11 @@ def generate(config: GenerateConfig, run: Run) -> Metrics:
     teacher = open_teacher(config.teacher, concurrency=config.concurrency)
     planner = Planner(_settled(config), teacher.fingerprint)
     with Ledger(config.ledger or run.folder / "ledger.sqlite") as ledger:
+        taken_in = [take_in(path, ledger) for path in config.batch_in]
         if config.dry_run:
             return _estimated(planner, ledger, disciplines, config)
+        if config.batch_out is not None:
+            return _batch(config, config.batch_out, planner, teacher, ledger, disciplines, taken_in)
         started = time.monotonic()
         if config.workers:
             asked = _ask_on_ray(config, ledger, run.folder)
@@ -99,6 +108,29 @@ def _settled(config: GenerateConfig) -> GenerateConfig:
     if config.temperature is None and local:
         changes["temperature"] = LOCAL_TEMPERATURE
     return config.model_copy(update=changes)
+
+
+def _batch(
+    config: GenerateConfig,
+    path: Path,
+    planner: Planner,
+    teacher: ChatModel,
+    ledger: Ledger,
+    disciplines: Sequence[Discipline],
+    taken_in: Sequence[TakenIn],
+) -> Metrics:
+    """Writes the calls whose parents are known, each once."""
+    deferred: list[Call] = []
+    asking = Asking(teacher, ledger, Budget(config, spent_in(ledger, KINDS)), concurrency=1, deferred=deferred)
+    asyncio.run(grow(planner, asking, disciplines))
+    calls = {(call.kind, call.key): call for call in deferred}
+    return {
+        "batch": write_batch(path, calls.values(), config.teacher.removeprefix(PREFIX)),
+        "batch_file": str(path),
+        "kinds": dict(Counter(call.kind for call in calls.values())),
+        "replies_in": sum(each.replies for each in taken_in),
+        "failures_in": sum(each.failures for each in taken_in),
+    }
 
 
 def _ask(
@@ -194,6 +226,10 @@ def _ending(run: Run, started: float) -> Metrics:
 
 def describe(metrics: Metrics) -> str:
     """What a person reads in the terminal."""
+    if "batch" in metrics:
+        kinds = ", ".join(f"{kind} {number}" for kind, number in metrics["kinds"].items()) or "nothing: the tree is complete"
+        known = f"{metrics['replies_in']} replies taken in, {metrics['failures_in']} failed"
+        return f"{known}; {metrics['batch']} calls in {metrics['batch_file']} ({kinds})"
     money = f", {metrics['usd']:.2f} dollars" if metrics["usd"] is not None else ""
     tokens = f"{metrics['prompt_tokens'] + metrics['completion_tokens']:,} tokens{money}"
     if metrics.get("dry_run"):

@@ -29,7 +29,7 @@ from tenfold.core.records import Metrics
 from tenfold.core.registry import load_target
 from tenfold.llm import stub_server
 from tenfold.llm.chat import ChatModel, ChatRequest, assistant, user
-from tenfold.llm.limits import Limited
+from tenfold.llm.limits import Adaptive
 from tenfold.llm.retries import Retrying
 from tenfold.llm.stub_server import Asked, Faults, StubServer
 from tenfold.store.artifacts import sha256
@@ -127,7 +127,7 @@ def _run(name: str, config: LoadConfig, disciplines: Sequence[Discipline], folde
     with _server(latency_s, share) as (base_url, control):
         endpoint = load_target("tenfold.llm.endpoint:Endpoint")
         model = Retrying(
-            Limited(endpoint("stub", base_url=base_url, api_key="none", timeout_s=config.timeout_s), config.concurrency),
+            Adaptive(endpoint("stub", base_url=base_url, api_key="none", timeout_s=config.timeout_s), config.concurrency),
             attempts=ATTEMPTS,
             first_wait_s=0.05,
         )

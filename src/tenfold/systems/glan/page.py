@@ -12,6 +12,8 @@ def build(rows: Sequence[Row], metrics: Metrics) -> Page:
     """The page of a run, or of a dry run."""
     if metrics.get("dry_run"):
         return _estimated(metrics)
+    if "batch" in metrics:
+        return _batched(metrics)
     return Page(
         title="Teach: instruction data from a taxonomy",
         verdict=f"{metrics['accepted']} of {metrics['pairs']} pairs pass the gates ({metrics['disciplines']} disciplines).",
@@ -29,6 +31,15 @@ def _estimated(metrics: Metrics) -> Page:
         verdict=f"{metrics['calls']:,} calls and about {number:,} tokens are still to be asked.",
         story=[f"Tokens of these kinds of calls were measured on earlier ones: {measured}. The others are typical values."],
         facts={kind: f"{calls:,}" for kind, calls in metrics["calls_by_kind"].items()},
+    )
+
+
+def _batched(metrics: Metrics) -> Page:
+    return Page(
+        title="Teach: a batch for a provider",
+        verdict=f"{metrics['batch']:,} calls are in {metrics['batch_file']}; nothing was sent.",
+        story=["Send the file, then give its results with --batch-in; the next step of the tree follows from them."],
+        facts={kind: f"{number:,}" for kind, number in metrics["kinds"].items()},
     )
 
 
