@@ -53,7 +53,8 @@ def test_a_local_llama_loads_into_the_lean_engine(folder, tiny_llama, dtype):
     assert isinstance(loaded.engine, LeanLlama)
     assert loaded.eos_ids == {2}
     assert loaded.tokenizer("w5 w9")["input_ids"] == [5, 9]
-    assert torch.allclose(loaded.engine.prefill([TOKENS])[0], reference(tiny_llama), atol=1e-3)
+    accuracy = 5e-2 if dtype == "bf16" else 1e-3  # the compiled product rounds its inputs to bf16
+    assert torch.allclose(loaded.engine.prefill([TOKENS])[0], reference(tiny_llama), atol=accuracy)
 
 
 def test_a_local_model_of_another_kind_loads_into_transformers_engine(new_tiny_model, tmp_path):
@@ -214,9 +215,10 @@ def test_default_model_says_what_transformers_says(smollm2):
     ids = models.chat_ids(smollm2.tokenizer, [{"role": "user", "content": "What is the capital of France?"}])
     with torch.inference_mode():
         expected_V = models.load_transformers(smollm2.path, "fp32")(torch.tensor([ids])).logits[0, -1]
-    smollm2.engine.reset()
-    got_V = smollm2.engine.prefill([ids])[0]
-    assert ((got_V - expected_V).abs().max() / expected_V.abs().max()).item() <= 1e-4
+    for engine, accuracy in ((smollm2.engine, 3e-2), (models.load("smollm2", kernel="packed").engine, 1e-4)):
+        engine.reset()
+        got_V = engine.prefill([ids])[0]
+        assert ((got_V - expected_V).abs().max() / expected_V.abs().max()).item() <= accuracy
 
 
 @pytest.mark.model

@@ -4,18 +4,14 @@ Reports what it finds, also when nothing is there; it fails on nothing but its o
 """
 
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tenfold.nn import linear, models
+from tenfold.nn import kernel_choice, models, rows_library
 from tenfold.store import artifacts, environment
 
-PROBE_SHAPE = (3072, 576)
-PROBE_MATRICES = 20
 EXTRA_PACKAGES = ("accelerate", "gguf", "cyclopts", "plotly", "rich")
 
 
@@ -30,8 +26,9 @@ def examine(*, verify: bool = False) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
-        "kernel": linear.default_kernel(torch.device("cpu")),
-        "linear_ms": linear_speed(),
+        "kernel": kernel_choice.choice().kernel,
+        "compiled_kernels": rows_library.why_not() or "ready",
+        "linear_ms": kernel_choice.measure(),
         "openai_key": "OPENAI_API_KEY" in os.environ,
     }
 
@@ -50,38 +47,14 @@ def describe(findings: dict[str, Any]) -> str:
     lines += [f"missing    {name}: pip install {name}" for name in missing]
     lines += [f"model      {alias}: {_model_line(found)}" for alias, found in findings["models"].items()]
     lines += [_data_line(findings)]
-    lines.append(f"kernel     {findings['kernel']}; milliseconds for {PROBE_MATRICES} matrices of {PROBE_SHAPE}, by rows:")
+    lines.append(f"compiled   {findings['compiled_kernels']}")
+    matrices = f"{kernel_choice.NUM_MATRICES} matrices of {kernel_choice.SHAPE}"
+    lines.append(f"kernel     {findings['kernel']}; milliseconds for {matrices}, by rows:")
     lines += [
         f"           {name:<12} " + "  ".join(f"{rows}: {ms:.1f}" for rows, ms in speeds.items())
         for name, speeds in findings["linear_ms"].items()
     ]
     return "\n".join(lines)
-
-
-def linear_speed() -> dict[str, dict[int, float]]:
-    """Milliseconds of the matrix products of a decoding step, per kernel and dtype, for 1, 4, 8 and 16 rows."""
-    weights = [torch.randn(PROBE_SHAPE).bfloat16() for _ in range(PROBE_MATRICES)]
-    kernels: dict[str, list[linear.Linear]] = {
-        "bf16 native": [linear.NativeLinear(weight) for weight in weights],
-        "fp32 native": [linear.NativeLinear(weight.float()) for weight in weights],
-    }
-    if linear.packing_available():
-        kernels["bf16 packed"] = [linear.PackedLinear(weight, None, 1.0) for weight in weights]
-    with torch.inference_mode():
-        return {
-            name: {rows: _fastest_ms(products, torch.randn(rows, PROBE_SHAPE[1])) for rows in (1, 4, 8, 16)}
-            for name, products in kernels.items()
-        }
-
-
-def _fastest_ms(products: list[linear.Linear], rows: Any) -> float:
-    return min(_milliseconds(lambda: [product(rows) for product in products]) for _ in range(6))
-
-
-def _milliseconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return (time.perf_counter() - start) * 1000
 
 
 def _model(wheel: artifacts.WheelModel, *, verify: bool) -> dict[str, Any]:

