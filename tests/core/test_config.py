@@ -1,11 +1,23 @@
 """Settings: unknown keys are refused with a hint, digests are stable, overrides and TOML errors say where."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from tenfold.core.config import Config, canonical_json, difference, parse, parse_override, read_toml, split_commas
+from tenfold.core.config import (
+    Config,
+    Names,
+    Paths,
+    canonical_json,
+    difference,
+    parse,
+    parse_override,
+    read_toml,
+    split_commas,
+)
 from tenfold.core.errors import ConfigError, MissingArtifactError
 
 
@@ -155,3 +167,13 @@ def test_difference_names_each_changed_key():
         "gone: 3 -> None",
         "new: None -> 5",
     ]
+
+
+class ListConfig(Config):
+    words: Names = ()
+    files: Paths = ()
+
+
+@pytest.mark.parametrize("given", ["a,b", " a , b ", ["a", "b"], ["a,b"], ("a", "b")])
+def test_lists_are_written_with_commas_or_as_lists(given):
+    assert parse(ListConfig, {"words": given, "files": given}) == ListConfig(words=("a", "b"), files=(Path("a"), Path("b")))

@@ -9,9 +9,9 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from tenfold.core.errors import ConfigError, MissingArtifactError, UnknownNameError
 
@@ -102,6 +102,12 @@ def split_commas(value: Any) -> Any:
     parts = [part for item in value for part in (item.split(",") if isinstance(item, str) else [item])]
     stripped = [part.strip() if isinstance(part, str) else part for part in parts]
     return [part for part in stripped if part != ""]
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
+"""A setting that is a list of names: `a,b,c`, or a list."""
+Paths = Annotated[tuple[Path, ...], BeforeValidator(split_commas)]
+"""A setting that is a list of files: `a,b,c`, or a list."""
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

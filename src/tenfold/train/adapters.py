@@ -5,16 +5,15 @@ head, in the order in which the model holds them.
 """
 
 import warnings
-from typing import Annotated
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from tenfold.core.config import Config, split_commas
+from tenfold.core.config import Config, Names
 from tenfold.core.errors import ConfigError
 
 ALL_LINEAR = "all-linear"
@@ -29,7 +28,7 @@ class LoraSettings(Config):
     """The update is scaled by alpha / rank."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the inputs of the update that is dropped while training."""
-    targets: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = (ALL_LINEAR,)
+    targets: Names = (ALL_LINEAR,)
     """Linear layers to adapt, by the last part of their names; `all-linear` takes all but the head."""
 
 

@@ -7,11 +7,11 @@ an address that `images` pulls later) and facets. The result is a folder that `r
 from collections.abc import Mapping, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from tenfold.core.config import Config, split_commas
+from tenfold.core.config import Config, Names
 from tenfold.core.errors import UserError
 from tenfold.core.records import Metrics
 from tenfold.store import artifacts, atomic
@@ -36,7 +36,7 @@ class BuildConfig(Config):
     """JSON lines of image_id, description, title, meaning[, image, facets]; demo: 24 of our own, without pictures."""
     out: str | None = None
     """Where to write the set; by default into the run directory."""
-    facets: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = ()
+    facets: Names = ()
     """The facets that may occur; if none are given, any may."""
     licence: str = "not stated"
     """Under which terms the pictures and texts may be used; goes into the card and the manifest."""

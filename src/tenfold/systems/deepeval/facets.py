@@ -6,11 +6,11 @@ facet, number of questions, accuracy with its interval, and the difference from 
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from tenfold.core.config import Config, split_commas
+from tenfold.core.config import Config, Names
 from tenfold.core.errors import ConfigError, UserError
 from tenfold.core.records import Metrics
 from tenfold.llm.chat import ChatModel
@@ -28,7 +28,7 @@ class FacetsConfig(Config):
 
     data: str = "deepeval"
     """Annotations: deepeval, scenes, a folder of a set, or a file of annotations."""
-    facets: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = FACETS
+    facets: Names = FACETS
     """The facets that there are."""
     tags: str | None = None
     """A user's tags: image_id,facet,source,confidence as .csv or .jsonl."""

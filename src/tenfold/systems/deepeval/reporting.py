@@ -6,11 +6,9 @@ Models are compared question by question under the same task and arm, with sign 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator
-
-from tenfold.core.config import Config, split_commas
+from tenfold.core.config import Config, Names
 from tenfold.core.errors import ConfigError, UserError
 from tenfold.core.records import Metrics
 from tenfold.store import runs
@@ -25,7 +23,7 @@ Counted = Literal["as-run", "off", "mean", "strict", "vote"]
 class ReportConfig(Config):
     """Set finished runs of `run` side by side."""
 
-    runs: Annotated[tuple[str, ...], BeforeValidator(split_commas)]
+    runs: Names
     """Runs: their folders, or the beginnings of the folders' names."""
     circular: Counted = "as-run"
     """How rotations count: as-run, or mean, strict, vote."""

@@ -6,11 +6,10 @@ was read under one model, task and arm. Answers follow from calls, so a killed a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from tenfold.core.config import Config, split_commas
+from tenfold.core.config import Config, Names
 from tenfold.core.errors import ConfigError
 from tenfold.core.records import Metrics, Verb
 from tenfold.store.runs import Run
@@ -27,19 +26,18 @@ from tenfold.systems.deepeval.staging import Album, Stage, stage
 
 THIRD_PARTY = ("quads", "released")
 """Sets whose pictures belong to others and may not be passed on, not even small in a report."""
-Words = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 
 
 class RunConfig(Config):
     """Ask models about cartoons, with and without the picture, with and without a description of it."""
 
-    models: Words = ("smollm2",)
+    models: Names = ("smollm2",)
     """Models: smollm2, a folder, a hub id, or openai:NAME."""
     data: str = "quads"
     """Questions: quads, released, scenes, or the folder or file of your own set."""
-    tasks: Words = ("title", "meaning")
+    tasks: Names = ("title", "meaning")
     """Tasks: description, title, meaning."""
-    arms: Words = ("none", "text-oracle", "text-wrong")
+    arms: Names = ("none", "text-oracle", "text-wrong")
     """Arms: image, none, wrong-image, blank, oracle, own, text-oracle, text-own, text-wrong."""
     method: Method = "text"
     """How answers are taken: text (the options' own probability; text arms, local models), letter, or generate."""

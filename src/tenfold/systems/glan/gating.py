@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tenfold.core.config import Config
+from tenfold.core.config import Config, Names
 from tenfold.core.records import Metrics
 from tenfold.store.runs import Run
 from tenfold.systems.glan import gates
@@ -21,7 +21,7 @@ class GateConfig(Config):
 
     data: Path
     """A file of pairs: pairs.jsonl of a run of `generate`."""
-    against: tuple[str, ...] = ()
+    against: Names = ()
     """Benchmarks whose items must not be in the data: gsm8k, mmlu, or JSONL files of questions."""
     language: str = Field("en", pattern="^(en|any)$")
     """Language of the pairs: en, or any for no such gate."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from tenfold.core.config import Names, Paths
 from tenfold.core.errors import UserError
 from tenfold.core.records import Metrics
 from tenfold.llm.chat import ChatModel
@@ -43,7 +44,7 @@ class GenerateConfig(PlanConfig, BudgetConfig):
 
     taxonomy: str = BUNDLED
     """The bundled taxonomy, or a TOML file of your own."""
-    disciplines: tuple[str, ...] = ("Algebra", "Cooking")
+    disciplines: Names = ("Algebra", "Cooking")
     """Names of disciplines, branches or fields to grow, or `all`."""
     teacher: str = "smollm2"
     """Who answers: a local model, openai:NAME, scripted, or scripted:defects."""
@@ -53,7 +54,7 @@ class GenerateConfig(PlanConfig, BudgetConfig):
     """Most sessions that a one-turn request asks for, and most that are kept of a syllabus."""
     ledger: Path | None = None
     """File of the work ledger; give the same one again to add to a data set. By default it lies in the run directory."""
-    against: tuple[str, ...] = ()
+    against: Names = ()
     """Benchmarks whose items must not be in the data: gsm8k, mmlu, or JSONL files of questions."""
     language: str = Field("en", pattern="^(en|any)$")
     """Language of the pairs: en, or any for no such gate."""
@@ -63,7 +64,7 @@ class GenerateConfig(PlanConfig, BudgetConfig):
     """i/n: only the i-th of n parts of the disciplines; merge the ledgers of all parts with `tenfold glan merge`."""
     workers: int = Field(0, ge=0)
     """Ray workers among whom the disciplines are dealt out; 0 asks from this process. Needs tenfold[scale]."""
-    batch_in: tuple[Path, ...] = ()
+    batch_in: Paths = ()
     """Result files of a provider's batches; their replies go into the ledger first."""
     batch_out: Path | None = None
     """Send nothing; write what is to be asked next as a file in OpenAI's Batch format."""

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from tenfold.core.config import Config, split_commas
+from tenfold.core.config import Config, Names, Paths
 from tenfold.core.errors import ConfigError
 from tenfold.core.records import Metrics
 from tenfold.store import atomic
@@ -26,9 +26,9 @@ class TaxonomyConfig(Config):
     """show; build one by asking a teacher; vote-sheet: write the form for annotators; tally: keep what a majority keeps."""
     taxonomy: str = BUNDLED
     """The bundled taxonomy, or a TOML file of your own."""
-    disciplines: tuple[str, ...] = (EVERY,)
+    disciplines: Names = (EVERY,)
     """Names of disciplines, branches or fields, or `all`."""
-    votes: Annotated[tuple[Path, ...], BeforeValidator(split_commas)] = ()
+    votes: Paths = ()
     """For tally: the files that the form saved, one for each annotator."""
     teacher: str = "smollm2"
     """For build: who is asked: a local model, openai:NAME, or scripted."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from tenfold.core.config import Config
+from tenfold.core.config import Config, Names
 from tenfold.core.errors import UserError
 from tenfold.core.records import Metrics
 from tenfold.store.artifacts import sha256
@@ -32,7 +32,7 @@ class TestsetConfig(Config):
     """pairs.jsonl of a run of `generate --held-out N`."""
     per_discipline: int = Field(50, ge=1)
     """Most questions of a discipline; the paper takes 50."""
-    against: tuple[str, ...] = ()
+    against: Names = ()
     """Benchmarks whose items must not be in the test: gsm8k, mmlu, or JSONL files of questions."""
     language: str = Field("en", pattern="^(en|any)$")
     """Language of the questions: en, or any."""

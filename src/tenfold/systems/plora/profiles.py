@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tenfold.core.config import Config, split_commas
+from tenfold.core.config import Config, Names, split_commas
 from tenfold.nn.models import Dtype
 from tenfold.train.adapters import ALL_LINEAR
 
@@ -107,7 +107,7 @@ class CompareConfig(Config):
     """Rank of a live pair."""
     alpha: float = Field(4.0, gt=0)
     """The update is scaled by alpha / rank, also that of the wide LoRA."""
-    targets: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = (ALL_LINEAR,)
+    targets: Names = (ALL_LINEAR,)
     """Linear layers to adapt; `all-linear` takes all but the head."""
     epochs: int = Field(2, ge=1)
     """Passes over the rows."""

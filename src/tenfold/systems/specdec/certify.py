@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from tenfold.core.config import Config, split_commas
+from tenfold.core.config import Config, Names, split_commas
 from tenfold.core.records import Metrics
 from tenfold.nn import models
 from tenfold.nn.drafting import Drafter
@@ -63,7 +63,7 @@ class CertifyConfig(Config):
     """Drafted tokens per pass."""
     dtypes: Annotated[tuple[Literal["bf16", "fp32"], ...], BeforeValidator(split_commas)] = ("bf16", "fp32")
     """Weights to certify with."""
-    drafters: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = ()
+    drafters: Names = ()
     """Only these drafters; empty for all."""
 
     @field_validator("drafters")

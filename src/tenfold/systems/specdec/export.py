@@ -13,14 +13,14 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from safetensors.torch import save
 from torch import Tensor
 
-from tenfold.core.config import Config, parse, split_commas
+from tenfold.core.config import Config, Names, parse
 from tenfold.core.errors import UserError
 from tenfold.core.records import Metrics
 from tenfold.nn import models
@@ -51,7 +51,7 @@ class ExportConfig(Config):
     """The target: smollm2, a folder, a .gguf file or a hub id."""
     drafter: str = "ngram"
     """Who guesses: ngram, suffix, model, medusa or eagle."""
-    drafter_options: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = ()
+    drafter_options: Names = ()
     """Options of the drafter, as key=value: head=FOLDER, model=NAME."""
     num_draft: int = Field(default=5, ge=1)
     """Drafted tokens per pass."""

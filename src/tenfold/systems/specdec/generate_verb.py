@@ -3,12 +3,12 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, field_validator
+from pydantic import field_validator
 from transformers import PreTrainedTokenizerBase
 
-from tenfold.core.config import split_commas
+from tenfold.core.config import Names
 from tenfold.core.errors import MissingArtifactError, UserError
 from tenfold.core.records import Metrics
 from tenfold.nn import models
@@ -41,7 +41,7 @@ class GenerateConfig(GenerationSettings):
     """Model: smollm2, a folder, a .gguf file or a hub id."""
     drafter: str = "ngram"
     """Who guesses."""
-    drafter_options: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = ()
+    drafter_options: Names = ()
     """Options of the drafter, as key=value."""
     verifier: str = "auto"
     """What of a draft is kept: auto (greedy, or block when sampling) or one by name."""

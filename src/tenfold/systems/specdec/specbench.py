@@ -7,12 +7,12 @@ turn 2 follows the same turn-1 text in every method; the order of methods is rev
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Field, field_validator
 
-from tenfold.core.config import Config, split_commas
+from tenfold.core.config import Config, Names
 from tenfold.core.errors import UserError
 from tenfold.core.records import Metrics
 from tenfold.nn import models
@@ -42,13 +42,13 @@ class SpecBenchConfig(Config):
     """Use at most this many prompts of each subtask."""
     max_new_tokens: int = Field(default=128, ge=1)
     """Most tokens to generate per turn."""
-    baselines: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = ("greedy", "transformers", "transformers-pld")
+    baselines: Names = ("greedy", "transformers", "transformers-pld")
     """What to compare with: greedy, transformers, transformers-pld, -pld3, -assisted (-fp32 behind it), llama-cpp."""
     assistant: str | None = None
     """The model that drafts for the baseline transformers-assisted."""
     drafter: str = "ngram"
     """Who guesses."""
-    drafter_options: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = ()
+    drafter_options: Names = ()
     """Options of the drafter, as key=value."""
     num_draft: NumDraft = AUTO
     """Most drafted tokens per pass, or auto: the number that this machine's pass times make fastest."""

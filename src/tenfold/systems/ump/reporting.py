@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tenfold.core.config import Config, read_toml
+from tenfold.core.config import Config, Names, read_toml
 from tenfold.core.errors import ConfigError
 from tenfold.core.records import Metrics
 from tenfold.store import runs
@@ -16,7 +16,7 @@ from tenfold.store.runs import Run
 from tenfold.systems.ump.measures import Answered
 from tenfold.systems.ump.problems import Problem
 from tenfold.systems.ump.replaying import rows_of_run
-from tenfold.systems.ump.running import Names, numbers
+from tenfold.systems.ump.running import numbers
 
 SHARED = ("data", "method", "split", "tier", "category", "limit_blocks", "seed", "max_tokens")
 """Settings in which runs must agree to be set side by side."""

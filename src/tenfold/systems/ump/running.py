@@ -5,11 +5,11 @@ answer twice. All templates see the same problems; comparisons are paired by pro
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from tenfold.core.config import Config, split_commas
+from tenfold.core.config import Config, Names
 from tenfold.core.errors import ConfigError
 from tenfold.core.records import Metrics
 from tenfold.evals.calls import Calls
@@ -30,8 +30,6 @@ RANKED = frozenset(
     ("n", "n_sound", "n_flawed", "unscored", "abs_strict", "false_alarm", "j", "pair_sep", "block_acc", "per_category")
 )
 RANKED_COMPARED = frozenset(("n", "abs_strict", "false_alarm"))
-
-Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 
 
 class RunConfig(Config):
