@@ -68,6 +68,7 @@ def train(config: TrainConfig, run: Run) -> Metrics:
     rows, held_out = load_encoded(config.data, tokenizer, config.max_length, config.limit_rows, config.held_out_rows)
     model = add_lora(load_base(config.model, config.dtype), config.lora, seed=config.unload.seed)
     before = _once(run, "before", model, held_out)
+    trainable = parameter_count(model, trainable=True)  # before merging, which leaves nothing to train
     unload = PeriodicUnload(config.unload, run.folder, probe=_probe(held_out[: config.probe_rows]))
     steps = finetune(model, tokenizer, rows, config.training, run.folder, callbacks=[unload])
     after = _once(run, "after", model, held_out)
@@ -84,7 +85,7 @@ def train(config: TrainConfig, run: Run) -> Metrics:
         "mode": config.unload.mode,
         "live_rank": config.lora.rank,
         "total_rank": max(len(a) for a, _ in pieces.values()),
-        "trainable_parameters": parameter_count(model, trainable=True),
+        "trainable_parameters": trainable,
         "loss_before": before,
         "loss_after": after,
         "train_loss_first": steps[0]["loss"],
