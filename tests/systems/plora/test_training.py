@@ -35,7 +35,7 @@ def test_trains_and_exports(table, tmp_path):
     run = runs.start(tmp_path / "runs", "plora-train", config)
     metrics = train(config, run)
     assert metrics["loss_after"] < metrics["loss_before"] - 0.1
-    assert metrics["stages"] * 2 == metrics["total_rank"] > 2
+    assert metrics["stages"] * 2 == metrics["total_rank"] > 2 and metrics["trainable_parameters"] > 0
     assert "rank 2" in summary(metrics)
     loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(table["model"]), run.folder / "adapter")
     merged = AutoModelForCausalLM.from_pretrained(run.folder / "merged")
