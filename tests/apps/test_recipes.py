@@ -68,6 +68,12 @@ def test_the_main_job_is_valid_whole_and_in_smoke_mode():
     assert smoke["speed"].settings["max_new_tokens"] == 8
 
 
+@pytest.mark.parametrize("path", sorted(LIFECYCLE.parent.glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("smoke", [False, True])
+def test_every_recipe_names_verbs_settings_and_stages_that_exist(path, smoke):
+    assert recipes.load(path, smoke=smoke).stage
+
+
 def test_set_beats_smoke_and_smoke_beats_settings(tmp_path, counting):
     path = recipe_file(tmp_path)
     assert recipes.load(path).stage[0].settings == {"upto": 4}

@@ -79,8 +79,9 @@ def band_keys(signature_NH: NDArray[np.uint32]) -> Hashes:
 
 def _candidates(texts: Sequence[str]) -> Iterator[tuple[int, list[int]]]:
     """Texts that share a band with earlier ones, in order, with the indexes of those."""
-    parts = [band_keys(_signatures(texts[start : start + BATCH])) for start in range(0, len(texts), BATCH)]
-    keys_NB = np.concatenate(parts) if parts else np.empty((0, NUM_BANDS), dtype=np.uint64)
+    keys_NB = np.empty((len(texts), NUM_BANDS), dtype=np.uint64)
+    for start in range(0, len(texts), BATCH):
+        keys_NB[start : start + BATCH] = band_keys(_signatures(texts[start : start + BATCH]))
     earlier: dict[int, set[int]] = {}
     for band in range(NUM_BANDS):
         for bucket in _buckets(keys_NB[:, band]):

@@ -5,7 +5,7 @@ is held in memory is the questions' text, 168 bytes a question, and the verdicts
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from tenfold.systems.glan.decontaminate import Decontaminator
 from tenfold.systems.glan.duplicates import near_duplicates
@@ -20,18 +20,25 @@ Verdicts = Mapping[str, Reason]
 def sieve(pairs: Iterable[Pair], *, benchmarks: Decontaminator | None = None, language: str = "en") -> dict[str, Reason]:
     """The verdicts on pairs that come in the tree's order."""
     verdicts: dict[str, Reason] = {}
-    seen: dict[bytes, str] = {}
-    passed: dict[str, str] = {}
-    for pair in pairs:
-        reason = check(pair, language=language) or _known(pair, benchmarks) or _repeated(pair, seen)
+    ids, questions = [], []
+    for pair, reason in _one_by_one(pairs, benchmarks, language):
         if reason is None:
-            passed[pair.id] = pair.instruction
+            ids.append(pair.id)
+            questions.append(pair.instruction)
         else:
             verdicts[pair.id] = reason
-    ids = list(passed)
-    for index, earlier in near_duplicates(list(passed.values())).items():
+    for index, earlier in near_duplicates(questions).items():
         verdicts[ids[index]] = Reason("near duplicate", f"of {ids[earlier]}")
     return verdicts
+
+
+def _one_by_one(
+    pairs: Iterable[Pair], benchmarks: Decontaminator | None, language: str
+) -> Iterator[tuple[Pair, Reason | None]]:
+    """Each pair with the first reason that can be told without comparing questions word by word."""
+    seen: dict[bytes, str] = {}
+    for pair in pairs:
+        yield pair, check(pair, language=language) or _known(pair, benchmarks) or _repeated(pair, seen)
 
 
 def _known(pair: Pair, benchmarks: Decontaminator | None) -> Reason | None:
