@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenfold.core.errors import ConfigError, MissingArtifactError
+from tenfold.core.errors import ConfigError, MissingArtifactError, UserError
 from tenfold.store import ledger as ledger_module
-from tenfold.store.ledger import RANKS, Ledger, open_existing, work_key
+from tenfold.store.ledger import RANKS, Ledger, only_worker, open_existing, work_key
 
 KEYS = st.sampled_from("abc")
 DEEDS = st.lists(st.tuples(st.sampled_from(["put", "fail", "drop"]), KEYS, st.integers(0, 3)), max_size=12)
@@ -153,3 +153,21 @@ def test_refuses_what_is_no_ledger(tmp_path):
         ledger._database.execute("PRAGMA user_version = 99")
     with pytest.raises(ConfigError, match="schema 99"):
         open_existing(tmp_path / "newer")
+
+
+def test_a_second_process_is_told_who_is_at_work_and_a_killed_one_holds_nothing(tmp_path):
+    path = tmp_path / "work.sqlite"
+    code = (
+        "import sys, time; from pathlib import Path; from tenfold.store.ledger import only_worker\n"
+        "with only_worker(Path(sys.argv[1])): print('holds', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "holds\n"
+    with pytest.raises(UserError, match=f"process {other.pid} is at work"), only_worker(path):
+        pass
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    for _ in range(2):
+        with only_worker(path):
+            assert (tmp_path / "work.sqlite.pid").read_text() == str(os.getpid())
+    assert not (tmp_path / "work.sqlite.pid").exists()

@@ -13,6 +13,7 @@ processes may use one file. Iteration goes by (kind, key), in pages, so memory d
 
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from tenfold.core.config import canonical_json
-from tenfold.core.errors import ConfigError, MissingArtifactError
+from tenfold.core.errors import ConfigError, MissingArtifactError, UserError
 
 Status = Literal["done", "dropped", "failed"]
 RANKS: dict[Status, int] = {"failed": 0, "dropped": 1, "done": 2}
@@ -214,6 +215,30 @@ def open_existing(path: Path) -> Ledger:
     if not path.is_file():
         raise MissingArtifactError(f"no ledger at {str(path)!r}; give the path of one that a run has written")
     return Ledger(path)
+
+
+@contextmanager
+def only_worker(path: Path) -> Iterator[None]:
+    """Within the block no other process does the work of this ledger, so that nothing is paid for twice.
+
+    The operating system frees it when the process ends, however that comes about.
+
+    Raises:
+        UserError: another process is at work.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock, owner = FileLock(f"{path}.working"), Path(f"{path}.pid")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        other = owner.read_text(encoding="utf-8") if owner.exists() else "unknown"
+        raise UserError(f"process {other} is at work on {path}; wait for it or end it, or give another ledger") from None
+    try:
+        owner.write_text(str(os.getpid()), encoding="utf-8")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
 
 
 def _bytes(result: Any) -> bytes:

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tenfold.core.records import Metrics
 from tenfold.llm.chat import ChatModel
 from tenfold.llm.opening import PREFIX
 from tenfold.store.artifacts import sha256
-from tenfold.store.ledger import Entry, Ledger
+from tenfold.store.ledger import Entry, Ledger, only_worker
 from tenfold.store.progress import counter
 from tenfold.store.runs import Run
 from tenfold.systems.glan import scaling
@@ -76,7 +77,8 @@ def generate(config: GenerateConfig, run: Run) -> Metrics:
     """Asks what the ledger does not hold yet, then reads the tree from it.
 
     Raises:
-        UserError: a name that is unknown, a limit on money without prices, or a teacher that refuses every call.
+        UserError: a name that is unknown, a limit on money without prices, a teacher that refuses every call, or another
+            process that works on the same ledger.
     """
     disciplines = choose(load_taxonomy(config.taxonomy), config.disciplines)
     if config.shard:
@@ -84,7 +86,8 @@ def generate(config: GenerateConfig, run: Run) -> Metrics:
     benchmarks = load_decontaminator(config.against)
     teacher = open_teacher(config.teacher, concurrency=config.concurrency)
     planner = Planner(_settled(config), teacher.fingerprint)
-    with Ledger(config.ledger or run.folder / "ledger.sqlite") as ledger:
+    place = config.ledger or run.folder / "ledger.sqlite"
+    with nullcontext() if config.dry_run else only_worker(place), Ledger(place) as ledger:
         taken_in = [take_in(path, ledger) for path in config.batch_in]
         if config.dry_run:
             return _estimated(planner, ledger, disciplines, config)

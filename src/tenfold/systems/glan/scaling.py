@@ -18,6 +18,8 @@ from tenfold.systems.glan.merging import merge_file
 Item = TypeVar("Item")
 Shard = tuple[int, int]
 """Which of how many."""
+OBJECT_STORE_BYTES = 80 * 2**20
+"""Ray accepts no less than 75 MiB, and only the tasks' small results go through it."""
 
 
 def parse_shard(text: str) -> Shard:
@@ -54,7 +56,13 @@ def grow_on_ray(work: Callable[[Shard, Path], Any], count: int, main: Ledger, fo
     ray = _ray()
     started_here = not ray.is_initialized()
     if started_here:
-        ray.init(num_cpus=count, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(
+            num_cpus=count,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
     try:
         task = ray.remote(num_cpus=1)(_as_task)
         files = {number: folder / "shards" / f"{number}.sqlite" for number in range(1, count + 1)}
