@@ -9,7 +9,8 @@ from tenfold.core.config import parse
 from tenfold.core.errors import ConfigError, UserError
 from tenfold.store import runs
 from tenfold.systems.glan.exporting import level_rank
-from tenfold.systems.glan.generating import GenerateConfig
+from tenfold.systems.glan.generating import GenerateConfig, settled
+from tenfold.systems.glan.planner import Planner
 from tenfold.systems.glan.taxonomy import load_taxonomy, read_disciplines
 from tenfold.systems.glan.verbs import VERBS
 
@@ -155,3 +156,17 @@ def test_unknown_disciplines_and_broken_taxonomies_are_refused(tmp_path):
     for broken in ({}, {"field": [{"name": "F"}]}, {"field": [{"name": "F", "branches": {"B": "D"}}]}):
         with pytest.raises(ConfigError, match="not a taxonomy"):
             read_disciplines(broken, where="mine.toml")
+
+
+@pytest.mark.parametrize(
+    ("teacher", "given", "expected"),
+    [
+        ("smollm2", {}, (0.7, 128, 256)),
+        ("smollm2", {"temperature": 0.0, "answer_tokens": 900}, (0.0, 128, 900)),
+        ("scripted", {}, (1.0, 512, 2048)),
+        ("openai:some", {"question_tokens": 64}, (1.0, 64, 2048)),
+    ],
+)
+def test_a_local_teacher_is_less_hot_and_more_brief_unless_told_otherwise(teacher, given, expected):
+    planner = Planner(settled(parse(GenerateConfig, {"teacher": teacher} | given)), "t")
+    assert (planner.temperature, planner.question_tokens, planner.answer_tokens) == expected

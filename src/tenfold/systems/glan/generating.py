@@ -37,7 +37,8 @@ from tenfold.systems.glan.taxonomy import BUNDLED, choose, load_taxonomy
 from tenfold.systems.glan.teachers import is_local, open_teacher
 from tenfold.systems.glan.tree import Discipline
 
-LOCAL_TEMPERATURE = 0.7
+LOCAL = {"temperature": 0.7, "question_tokens": 128, "answer_tokens": 256}
+"""What a local teacher is given where nothing else is said: it is smaller and slower than an endpoint's."""
 
 
 class GenerateConfig(PlanConfig, BudgetConfig):
@@ -85,7 +86,7 @@ def generate(config: GenerateConfig, run: Run) -> Metrics:
         disciplines = scaling.dealt(disciplines, scaling.parse_shard(config.shard))
     benchmarks = load_decontaminator(config.against)
     teacher = open_teacher(config.teacher, concurrency=config.concurrency)
-    planner = Planner(_settled(config), teacher.fingerprint)
+    planner = Planner(settled(config), teacher.fingerprint)
     place = config.ledger or run.folder / "ledger.sqlite"
     with nullcontext() if config.dry_run else only_worker(place), Ledger(place) as ledger:
         taken_in = [take_in(path, ledger) for path in config.batch_in]
@@ -105,12 +106,12 @@ def generate(config: GenerateConfig, run: Run) -> Metrics:
         return gated | _totals(reader.tallies) | asked | _costs(ledger, config) | _ending(run, started)
 
 
-def _settled(config: GenerateConfig) -> GenerateConfig:
-    """The settings with what depends on the teacher filled in: a local one is asked for JSON at once, and is less hot."""
+def settled(config: GenerateConfig) -> GenerateConfig:
+    """The settings with what depends on the teacher filled in: a local one is asked for JSON at once, is less hot and more brief."""
     local = is_local(config.teacher)
     changes: dict[str, object] = {"turns": config.turns or (1 if local else 2)}
-    if config.temperature is None and local:
-        changes["temperature"] = LOCAL_TEMPERATURE
+    if local:
+        changes |= {name: value for name, value in LOCAL.items() if getattr(config, name) is None}
     return config.model_copy(update=changes)
 
 
@@ -171,7 +172,7 @@ def _ask_shard(config: GenerateConfig, shard: scaling.Shard, ledger_file: Path) 
         disciplines = scaling.dealt(disciplines, scaling.parse_shard(config.shard))
     teacher = open_teacher(config.teacher, concurrency=config.concurrency)
     with Ledger(ledger_file) as ledger:
-        planner = Planner(_settled(config), teacher.fingerprint)
+        planner = Planner(settled(config), teacher.fingerprint)
         return _ask(config, planner, teacher, ledger, scaling.dealt(disciplines, shard))
 
 

@@ -22,6 +22,7 @@ from tenfold.systems.glan.schemas import sessions_schema, subjects_schema
 from tenfold.systems.glan.tree import Discipline, Subject, Syllabus
 
 PAPER_TEMPERATURE = 1.0
+QUESTION_TOKENS, ANSWER_TOKENS = 512, 2048
 
 
 class PlanConfig(Config):
@@ -51,10 +52,10 @@ class PlanConfig(Config):
     """Nucleus of all calls."""
     list_tokens: int = Field(4096, ge=16)
     """Most tokens of a list of subjects or a syllabus."""
-    question_tokens: int = Field(512, ge=8)
-    """Most tokens of a question."""
-    answer_tokens: int = Field(2048, ge=8)
-    """Most tokens of an answer."""
+    question_tokens: int | None = Field(None, ge=8)
+    """Most tokens of a question; by default 512, and 128 for a local teacher."""
+    answer_tokens: int | None = Field(None, ge=8)
+    """Most tokens of an answer; by default 2,048, and 256 for a local teacher, which may repeat itself until it is stopped."""
     seed: int = 0
     """Another seed is another data set."""
 
@@ -82,6 +83,8 @@ class Planner:
     def __init__(self, config: PlanConfig, teacher: str) -> None:
         self.config, self.teacher = config, teacher
         self.temperature = PAPER_TEMPERATURE if config.temperature is None else config.temperature
+        self.question_tokens = config.question_tokens or QUESTION_TOKENS
+        self.answer_tokens = config.answer_tokens or ANSWER_TOKENS
 
     def subjects(self, discipline: Discipline, query: int) -> Call:
         """Asks for the subjects of a discipline, for the `query`-th time."""
@@ -127,11 +130,11 @@ class Planner:
             combine=render("combine") + " " if draw.strategy == "two sessions" else "",
         )
         settings = self.config
-        return self._call("question", (user(text),), draw.index, settings.question_tokens, self.temperature)
+        return self._call("question", (user(text),), draw.index, self.question_tokens, self.temperature)
 
     def answer(self, question: str) -> Call:
         """Asks the question, alone and as it is."""
-        return self._call("answer", (user(question),), 0, self.config.answer_tokens, self.config.answer_temperature)
+        return self._call("answer", (user(question),), 0, self.answer_tokens, self.config.answer_temperature)
 
     def _list_call(self, kind: str, text: str, number: int, schema: dict[str, object] | None = None) -> Call:
         return self._call(kind, (user(text),), number, self.config.list_tokens, self.temperature, schema)
