@@ -107,7 +107,7 @@ def generate(config: GenerateConfig, run: Run) -> Metrics:
 
 
 def settled(config: GenerateConfig) -> GenerateConfig:
-    """The settings with what depends on the teacher filled in: a local one is asked for JSON at once, is less hot and more brief."""
+    """The settings with what depends on the teacher: a local one is asked for JSON at once, less hot and more brief."""
     local = is_local(config.teacher)
     changes: dict[str, object] = {"turns": config.turns or (1 if local else 2)}
     if local:

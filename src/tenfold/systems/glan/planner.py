@@ -55,7 +55,7 @@ class PlanConfig(Config):
     question_tokens: int | None = Field(None, ge=8)
     """Most tokens of a question; by default 512, and 128 for a local teacher."""
     answer_tokens: int | None = Field(None, ge=8)
-    """Most tokens of an answer; by default 2,048, and 256 for a local teacher, which may repeat itself until it is stopped."""
+    """Most tokens of an answer; by default 2,048, and 256 for a local teacher, which may not stop by itself."""
     seed: int = 0
     """Another seed is another data set."""
 
@@ -129,7 +129,6 @@ class Planner:
             concepts="; ".join(syllabus.concepts_of(draw.combination)),
             combine=render("combine") + " " if draw.strategy == "two sessions" else "",
         )
-        settings = self.config
         return self._call("question", (user(text),), draw.index, self.question_tokens, self.temperature)
 
     def answer(self, question: str) -> Call:
