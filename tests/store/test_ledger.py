@@ -161,12 +161,11 @@ def test_a_second_process_is_told_who_is_at_work_and_a_killed_one_holds_nothing(
         "import sys, time; from pathlib import Path; from tenfold.store.ledger import only_worker\n"
         "with only_worker(Path(sys.argv[1])): print('holds', flush=True); time.sleep(60)"
     )
-    other = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
-    assert other.stdout is not None and other.stdout.readline() == "holds\n"
-    with pytest.raises(UserError, match=f"process {other.pid} is at work"), only_worker(path):
-        pass
-    other.send_signal(signal.SIGKILL)
-    other.wait()
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "holds\n"
+        with pytest.raises(UserError, match=f"process {other.pid} is at work"), only_worker(path):
+            pass
+        other.kill()
     for _ in range(2):
         with only_worker(path):
             assert (tmp_path / "work.sqlite.pid").read_text() == str(os.getpid())
