@@ -58,6 +58,15 @@ def test_a_place_without_a_result_is_an_error(tmp_path):
         published.refresh([page], results=tmp_path)
 
 
+def test_publishing_one_result_leaves_the_places_of_others_alone(finished, tmp_path):
+    published.publish(finished, "count", results=tmp_path)
+    page = tmp_path / "README.md"
+    other = "<!-- results:nothing -->\nnot yet\n<!-- /results -->\n"
+    page.write_text(other + "<!-- results:count -->\n<!-- /results -->\n")
+    assert published.refresh([page], name="count", results=tmp_path) == [page]
+    assert page.read_text().startswith(other) and "total 7" in page.read_text()
+
+
 def test_the_committed_readmes_are_what_their_results_say():
     root = published.Path(__file__).parents[2]
     for page in published.markdown_pages(root):

@@ -125,7 +125,7 @@ def publish(run: str, name: str, *, runs: Runs = RUNS) -> None:
     from tenfold.store import runs as store
 
     print(published.publish(store.find(runs, run), name))
-    for page in published.refresh(published.markdown_pages(Path())):
+    for page in published.refresh(published.markdown_pages(Path()), name=name):
         print(page)
 
 

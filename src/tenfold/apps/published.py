@@ -51,12 +51,23 @@ def portable(value: Any) -> Any:
     return data_name(Path(value)) if isinstance(value, str) and Path(value).is_absolute() else value
 
 
-def refresh(pages: Sequence[Path], *, results: Path = RESULTS) -> list[Path]:
-    """Rewrites the marked places of the given Markdown files; returns the files that changed."""
+def refresh(pages: Sequence[Path], *, name: str | None = None, results: Path = RESULTS) -> list[Path]:
+    """Rewrites the marked places of the given Markdown files, only those of `name` if one is given.
+
+    Returns the files that changed.
+
+    Raises:
+        MissingArtifactError: a place to be rewritten has no result.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        wanted = name in (None, match["name"])
+        return match[1] + _section(results / f"{match['name']}.json") + match[3] if wanted else match[0]
+
     changed = []
     for page in pages:
         text = page.read_text(encoding="utf-8")
-        fresh = PLACE.sub(lambda match: match[1] + _section(results / f"{match['name']}.json") + match[3], text)
+        fresh = PLACE.sub(fill, text)
         if fresh != text:
             atomic.write_text(page, fresh)
             changed.append(page)
