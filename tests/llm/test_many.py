@@ -176,6 +176,15 @@ def test_a_cancelled_run_ends_as_cancelled_and_leaves_nothing_behind(waits):
         asyncio.run(main(after))
 
 
+@pytest.fixture
+def listens_to_ctrl_c():
+    """A shell starts its background jobs deaf to Ctrl-C, and Python keeps it so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listens_to_ctrl_c")
 def test_ctrl_c_ends_a_run_with_one_keyboard_interrupt():
     async def main():
         asyncio.get_running_loop().call_later(0.02, signal.raise_signal, signal.SIGINT)

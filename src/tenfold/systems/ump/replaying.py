@@ -22,6 +22,7 @@ from tenfold.store.runs import Run
 from tenfold.systems.ump import data
 from tenfold.systems.ump.answers import is_solved
 from tenfold.systems.ump.judges import Case, Judge, case_of, default_judge, status
+from tenfold.systems.ump.labels import Labels, corrected, of_group, read_labels
 from tenfold.systems.ump.measures import Answered, compare, measure
 from tenfold.systems.ump.problems import Flaw, Problem
 from tenfold.systems.ump.stored import StoredAnswer, read_stored
@@ -38,6 +39,8 @@ class JudgeConfig(Config):
     """Stored answers: mip, a folder in MiP's layout, or a run of `tenfold ump run` (its folder or its name)."""
     judge: str | None = None
     """File of a fitted linear judge, such as a run of `tenfold ump calibrate` leaves; by default the one that ships."""
+    labels: Path | None = None
+    """Labels of answers drawn at random, as JSONL of model, template, problem and flagged; they correct the rates."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ Made = Mapping[str, Sequence[Any]]
 def judge(config: JudgeConfig, run: Run) -> Metrics:
     """One row per model and template (or set)."""
     groups, is_run = read_answers(config.data, run.folder.parent.parent)
+    labels = None if config.labels is None else _labels(config.labels, groups)
     chosen = default_judge(config.judge)
     todo = [name for name in groups if name not in run.rows]
     for name in track(todo, "Models", done=len(groups) - len(todo)):
@@ -77,6 +81,24 @@ def judge(config: JudgeConfig, run: Run) -> Metrics:
         "models": _by_model(groups, {name: measure(answers) for name, answers in answered.items()}),
         "compared": _compared(groups, answered) if is_run else {},
         "agreement": _agreement(groups, answered),
+        "corrected": {} if labels is None else _by_model(groups, _corrected(labels, groups, answered)),
+    }
+
+
+def _labels(path: Path, groups: Groups) -> Labels:
+    """The user's labels; each must name an answer that is there."""
+    labels = read_labels(path)
+    known = {(answer.model, answer.template, answer.problem.id) for answers in groups.values() for answer in answers}
+    strange = next((key for key in labels if key not in known), None)
+    if strange:
+        raise ConfigError(f"{path} labels {strange}, which is no answer here; take all three names from the run's answers")
+    return labels
+
+
+def _corrected(labels: Labels, groups: Groups, answered: Mapping[str, Sequence[Answered]]) -> dict[str, Any]:
+    return {
+        name: corrected(answered[name], of_group(labels, answers[0].model, answers[0].template))
+        for name, answers in groups.items()
     }
 
 
@@ -218,9 +240,18 @@ def summary(metrics: Metrics) -> str:
     lines.append(f"{'model':<16} {'template or set':<20} {'solved':>7} {'noticed':>8} {'false alarm':>12} {'inflation':>10}")
     for model, ways in metrics["models"].items():
         lines += [f"{model:<16} {name:<20} {_cells(row)}" for name, row in ways.items()]
+    for model, ways in metrics["corrected"].items():
+        lines += [f"{model} {name}: {_corrected_words(row['flawed'])}" for name, row in ways.items() if row["flawed"]]
     for model, ways in metrics["compared"].items():
         lines += [f"{model} {name}: sound problems {each['harm']['verdict']}" for name, each in ways.items() if each["harm"]]
     return "\n".join(lines)
+
+
+def _corrected_words(row: Mapping[str, Any]) -> str:
+    said = f"flaws flagged by the judge {row['judge']:.1%}"
+    if row["value"] is None:
+        return f"{said}; {row['labels']} labels correct nothing, give two or more"
+    return f"{said}, by {row['labels']} labels {row['value']:.1%} (95 % {row['low']:.1%} to {row['high']:.1%})"
 
 
 def _cells(row: Mapping[str, Any]) -> str:
