@@ -138,3 +138,15 @@ def test_files_in_another_format_are_refused(tmp_path, row):
     path.write_text(row)
     with pytest.raises(ConfigError):
         load_questions(str(path))
+
+
+def test_random_prompts_are_ids_that_stay_the_same(tiny_folder):
+    config = settings(tiny_folder, "random", limit_per_task=3, baselines=["greedy"])
+    bench = Bench.load(config)
+    questions = load_questions("random", limit_per_task=3)
+    prompts = [bench._random_prompt(question) for question in questions]
+    assert [len(prompt) for prompt in prompts] == [16, 64, 256]
+    assert prompts == [bench._random_prompt(question) for question in questions]
+    row = bench.row(questions[0], reverse=False)
+    assert row["subtask"] == "random"
+    assert row["identical"]

@@ -77,11 +77,13 @@ def _speedups(rows: Sequence[Row], baseline: str) -> Metrics:
     strata = [row["subtask"] for row in rows]
     whole = geometric_mean_ratio(ratios(rows, baseline), strata)
     decode = geometric_mean_ratio(ratios(rows, baseline, "decode_seconds"), strata)
+    prefill = [row["methods"][baseline]["prefill_seconds"] / row["methods"][OURS]["prefill_seconds"] for row in rows]
     return {
         key: whole.value,
         f"{key}_ci": whole.interval,
         f"{key}_decode": decode.value,
         f"{key}_decode_ci": decode.interval,
+        f"{key}_prefill": geometric_mean(prefill),
     }
 
 

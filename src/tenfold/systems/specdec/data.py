@@ -16,8 +16,11 @@ from tenfold.core.errors import ConfigError
 from tenfold.store.artifacts import find_data
 
 DEMO = "demo"
+RANDOM = "random"
+RANDOM_LENGTHS = (16, 64, 256)
+"""Tokens of the random prompts; eight prompts of each length."""
 MT_BENCH = "mt_bench"
-SUBTASKS = (MT_BENCH, "translation", "summarization", "qa", "math_reasoning", "rag")
+SUBTASKS = (MT_BENCH, "translation", "summarization", "qa", "math_reasoning", "rag", RANDOM)
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Question:
     question_id: int
     category: str
     turns: Sequence[str]
+    num_random_tokens: int = 0
+    """If not 0, the prompt is this many random token ids instead of a text."""
 
     @property
     def subtask(self) -> str:
@@ -34,12 +39,14 @@ class Question:
 
 
 def load_questions(name: str, *, limit_per_task: int | None = None) -> list[Question]:
-    """Reads `demo` (our own 24 prompts), `specbench`, or a file in Spec-Bench's format.
+    """Reads `demo` (our own 24 prompts), `specbench`, or a file in Spec-Bench's format; `random` is 24 random prompts.
 
     Raises:
         MissingArtifactError: there is no such file.
         ConfigError: a row lacks a key, or the file holds no question.
     """
+    if name == RANDOM:
+        return _random_questions()[:limit_per_task]
     path = _demo_path() if name == DEMO else find_data(name)
     questions = [_question(row, path) for row in jsonl.read(path)]
     if not questions:
@@ -72,6 +79,15 @@ def _question(row: Any, path: Path) -> Question:
     if not question.turns or not all(isinstance(turn, str) and turn for turn in question.turns):
         raise ConfigError(f"{path}: question {question.question_id} has an empty turn; give a list of texts")
     return question
+
+
+def _random_questions() -> list[Question]:
+    """Prompts in which nothing can be guessed; lengths alternate, so that the first few hold each."""
+    lengths = RANDOM_LENGTHS * 8
+    return [
+        Question(number, RANDOM, (f"{length} random tokens",), num_random_tokens=length)
+        for number, length in enumerate(lengths, start=1)
+    ]
 
 
 def _demo_path() -> Path:

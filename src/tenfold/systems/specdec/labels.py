@@ -40,8 +40,9 @@ TASKS = {
     "qa": "Question answering",
     "math_reasoning": "Mathematics",
     "rag": "Retrieval",
+    "random": "Random tokens",
 }
-PROMPTS_OF = {"demo": " of our own, made after Spec-Bench's,", "specbench": " of Spec-Bench"}
+PROMPTS_OF = {"random": " of random tokens", "demo": " of our own, made after Spec-Bench's,", "specbench": " of Spec-Bench"}
 
 
 def timed_baselines(metrics: Metrics) -> list[str]:

@@ -5,6 +5,7 @@ not on re-tokenised text; ratios are paired per prompt and have intervals; every
 turn 2 follows the same turn-1 text in every method; the order of methods is reversed from prompt to prompt (ABBA).
 """
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from pydantic import Field, field_validator
 from tenfold.core.config import Config, Names
 from tenfold.core.errors import UserError
 from tenfold.core.records import Metrics
+from tenfold.core.seeds import derive
 from tenfold.nn import models
 from tenfold.nn.models import Dtype, LoadedModel
 from tenfold.nn.sampling import GenerationSettings
@@ -37,7 +39,7 @@ class SpecBenchConfig(Config):
     model: str = "smollm2"
     """Model: smollm2, a folder, a .gguf file or a hub id."""
     data: str = "demo"
-    """Prompts: demo (24 of our own), specbench, or a file of {question_id, category, turns} lines."""
+    """Prompts: demo (24 of our own), specbench, random (24 of random tokens), or a file of {question_id, category, turns}."""
     limit_per_task: int | None = Field(default=None, ge=1)
     """Use at most this many prompts of each subtask."""
     max_new_tokens: int = Field(default=128, ge=1)
@@ -141,7 +143,7 @@ class Bench:
         answers: dict[str, list[Answer]] = {name: [] for name in self.methods}
         prompts, history = [], []
         for turn in range(len(question.turns)):
-            prompt = self._prompt(question.turns[: turn + 1], history)
+            prompt = self._random_prompt(question) or self._prompt(question.turns[: turn + 1], history)
             for name, answer in self._answers(prompt, reverse=reverse).items():
                 answers[name].append(answer)
             prompts.append(prompt)
@@ -180,6 +182,11 @@ class Bench:
             if index < len(history):
                 messages.append({"role": "assistant", "content": history[index]})
         return models.chat_ids(self.model.tokenizer, messages)
+
+    def _random_prompt(self, question: Question) -> list[int]:
+        """The ids of a random prompt; empty for a text."""
+        draws = random.Random(derive(question.question_id, "prompt"))
+        return [draws.randrange(self.model.engine.vocab_size) for _ in range(question.num_random_tokens)]
 
     def _text(self, answer: Answer) -> str:
         return str(self.model.tokenizer.decode(list(answer.tokens), skip_special_tokens=True))
