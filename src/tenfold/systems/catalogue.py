@@ -85,6 +85,7 @@ SYSTEMS = {
                 "certify": "prove that speculation changes nothing, greedy and sampled",
                 "calibrate": "measure what passes of 1 to 16 tokens cost on this machine",
                 "explain": "show which draft length is fastest here, and why",
+                "check-costs": "compare predicted speed-ups with measured ones, the automatic length with fixed ones",
                 "export": "write vLLM's speculative config, a trained head in its layout, and the command that serves it",
             },
         ),

@@ -77,7 +77,7 @@ def _speedups(rows: Sequence[Row], baseline: str) -> Metrics:
     strata = [row["subtask"] for row in rows]
     whole = geometric_mean_ratio(ratios(rows, baseline), strata)
     decode = geometric_mean_ratio(ratios(rows, baseline, "decode_seconds"), strata)
-    prefill = [row["methods"][baseline]["prefill_seconds"] / row["methods"][OURS]["prefill_seconds"] for row in rows]
+    prefill = [_prefill(row, baseline) / _prefill(row, OURS) for row in rows]
     return {
         key: whole.value,
         f"{key}_ci": whole.interval,
@@ -92,6 +92,10 @@ def _task(rows: Sequence[Row], baselines: Sequence[str]) -> Metrics:
     for name in baselines:
         result |= _speedups(rows, name)
     return result
+
+
+def _prefill(row: Row, method: str) -> float:
+    return max(row["methods"][method]["prefill_seconds"], 1e-9)
 
 
 def _per_token(row: Row, method: str, clock: str) -> float:

@@ -39,7 +39,7 @@ class SpecBenchConfig(Config):
     model: str = "smollm2"
     """Model: smollm2, a folder, a .gguf file or a hub id."""
     data: str = "demo"
-    """Prompts: demo (24 of our own), specbench, random (24 of random tokens), or a file of {question_id, category, turns}."""
+    """Prompts: demo (24 of our own), random (24 of random tokens), specbench, or a file in Spec-Bench's format."""
     limit_per_task: int | None = Field(default=None, ge=1)
     """Use at most this many prompts of each subtask."""
     max_new_tokens: int = Field(default=128, ge=1)
