@@ -57,6 +57,14 @@ def test_the_number_finds_what_the_endpoint_bears():
     assert model.window.current > 16, "and it grows again when the endpoint bears more"
 
 
+def test_rare_refusals_leave_the_number_alone():
+    window = Window(8)
+    for place in range(400):
+        number = window.begin()
+        window.refused(number) if place % 25 == 0 else window.good()
+    assert window.current == 8
+
+
 def test_it_never_goes_above_its_start_and_loses_no_slot():
     model = Adaptive(Scripted("easy", lambda _: "yes", latency_s=0.001), 4)
     asyncio.run(ask_all(model, 100))

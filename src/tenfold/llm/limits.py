@@ -1,8 +1,8 @@
 """At most so many requests under way at one model, whoever asks.
 
-`Limited` keeps to a fixed number. `Adaptive` starts there and finds out what the endpoint bears: a reply "too many
-requests" halves the number, a window of replies without one adds one, up to where it started (additive increase,
-multiplicative decrease).
+`Limited` keeps to a fixed number. `Adaptive` starts there and finds out what the endpoint bears: where more than a tenth of
+the requests are refused as too many, the number is halved; a window of replies adds one, up to where it started (additive
+increase, multiplicative decrease). Single refusals, as busy endpoints throw in at any load, are the retries' business.
 """
 
 from dataclasses import dataclass, field
@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from tenfold.llm.chat import ChatModel, ChatReply, ChatRequest, ProviderError
 from tenfold.llm.slots import PerLoop, Slots, holding
 from tenfold.llm.wrapping import Wrapper
+
+BEARABLE = 0.1
+"""Share of refusals that says nothing about the number of requests."""
 
 
 class Limited(Wrapper):
@@ -33,6 +36,8 @@ class Window:
     current: int = field(init=False)
     num_good: int = 0
     """Replies since the number last changed."""
+    num_refused: int = 0
+    """Refusals since then."""
     num_begun: int = 0
     """Requests that have been sent; a refusal of one from before the last change says nothing about the new number."""
     last_change: int = 0
@@ -54,13 +59,18 @@ class Window:
 
     def refused(self, number: int) -> int:
         """The request of this number came too many: how many slots to take away."""
-        if number <= self.last_change or self.current == 1:
+        if number <= self.last_change:
+            return 0
+        self.num_refused += 1
+        is_rare = self.num_refused == 1 or self.num_refused <= BEARABLE * (self.num_good + self.num_refused)
+        if is_rare or self.current == 1:
             return 0
         return -self._change(self.current // 2)
 
     def _change(self, current: int) -> int:
         difference, self.current = current - self.current, current
-        self.num_good, self.last_change = 0, self.num_begun
+        self.num_good = self.num_refused = 0
+        self.last_change = self.num_begun
         return difference
 
 
