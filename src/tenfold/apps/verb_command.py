@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from tenfold.apps import wiring
 from tenfold.apps.terminal import RUNS, Json, Runs, print_json
 from tenfold.core.config import parse
 from tenfold.core.errors import UserError
@@ -31,7 +32,7 @@ def dispatch(system: System, words: Sequence[str]) -> None:
     if not words or words[0] in HELP:
         print(overview(system))
         return
-    verb = system.verb(words[0])
+    verb = wiring.verb(f"{system.name}.{words[0]}")
     command(system.name, words[0], verb)(
         list(words[1:]), exit_on_error=False, print_error=False, result_action="return_value"
     )

@@ -1,8 +1,13 @@
-"""The one place that turns names into code: `specdec.specbench` into a verb, by way of the catalogue."""
+"""The one place that turns names into code: `specdec.specbench` into a verb, by way of the catalogue; the training methods
+that one home offers to the others.
+"""
 
 from tenfold.core.errors import ConfigError
 from tenfold.core.records import Verb
 from tenfold.systems import catalogue
+from tenfold.train import methods
+
+methods.provide("plora", "tenfold.systems.plora.method:PeriodicMethod")
 
 
 def verb(name: str) -> Verb:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tenfold.apps import wiring
+from tenfold.core import jsonl
 from tenfold.core.config import parse
 from tenfold.core.errors import UserError
 from tenfold.llm.chat import ChatReply
@@ -49,6 +51,17 @@ def test_training_is_measured_before_and_after_and_goes_on_after_a_kill(tmp_path
     built = build_page(list(opened.rows.values()), metrics)
     assert "After 2 steps" in built.verdict and len(built.exhibits) == 2
     assert train(config, runs.resume(tmp_path, "ump-finetune", config)) == metrics
+
+
+def test_another_homes_method_trains_by_name(tmp_path, tiny_folder):
+    settings = {"model": str(tiny_folder), "train_blocks": 1, "test_blocks": 2, "max_length": 1000}
+    training = parse(FinetuneConfig, {"max_steps": 4, "batch_size": 2})
+    periodic = {"method": "plora", "method_settings": {"interval": 2}, "training": training}
+    config = parse(wiring.verb("ump.finetune").config, settings | periodic)
+    opened = runs.start(tmp_path, "ump-finetune", config)
+    assert wiring.verb("ump.finetune").run(config, opened)["steps"] == 4
+    assert len(list(jsonl.read(opened.folder / "stages.jsonl"))) == 1
+    assert (opened.folder / "merged" / "config.json").is_file()
 
 
 def test_problems_without_blocks_cannot_be_learned_from(tmp_path, monkeypatch):

@@ -25,10 +25,11 @@ from tenfold.systems.ump.asking import LETTERS, flawed_probability, letter_reque
 from tenfold.systems.ump.measures import Answered, comparisons
 from tenfold.systems.ump.page import BLIND
 from tenfold.systems.ump.problems import Problem
-from tenfold.train.adapters import LoraSettings, add_lora
+from tenfold.train.adapters import LoraSettings
 from tenfold.train.encoding import encode
-from tenfold.train.finetune import FinetuneConfig, finetune
+from tenfold.train.finetune import FinetuneConfig
 from tenfold.train.rows import Row
+from tenfold.train.tuning import TuneConfig, tune
 
 WAY = parse_way("direct")
 MERGED = "merged"
@@ -49,6 +50,10 @@ class FinetuneVerbConfig(Config):
     """Blocks to test on."""
     max_length: int = Field(512, ge=16)
     """Longest row in tokens; longer ones are left out."""
+    method: str = "lora"
+    """lora, or plora for PeriodicLoRA."""
+    method_settings: dict[str, Any] = Field(default_factory=dict)
+    """Of the method; for plora those of its unloads, such as interval."""
     lora: LoraSettings = parse(LoraSettings, {"rank": 16, "alpha": 32.0})
     """The adapter that is trained."""
     training: FinetuneConfig = parse(
@@ -108,16 +113,22 @@ def _trained(config: FinetuneVerbConfig, problems: Sequence[Problem], run: Run) 
     """Trains if that is not done, and writes the merged model; returns the steps."""
     path = models.resolve(config.model)
     tokenizer = models.load_tokenizer(path)
-    model = add_lora(models.load_transformers(path, "fp32"), config.lora, seed=config.seed)
     encoded = [encode(row, tokenizer, config.max_length * 2) for row in rows(problems)]
     fitting = [row for row in encoded if len(row.ids) <= config.max_length]
     if not fitting:
         raise ConfigError(f"every row is longer than max_length={config.max_length} tokens; raise it")
-    steps = finetune(model, tokenizer, fitting, config.training, run.folder)
+    settings = TuneConfig(
+        method=config.method,
+        settings=config.method_settings,
+        lora=config.lora,
+        training=config.training,
+        seed=config.seed,
+    )
+    tuned = tune(models.load_transformers(path, "fp32"), tokenizer, fitting, settings, run.folder)
     if not (run.folder / MERGED).exists():
-        merged = model.merge_and_unload()
+        merged = tuned.merged()
         atomic.build_folder(run.folder / MERGED, lambda folder: _save(merged, tokenizer, folder))
-    return steps
+    return tuned.steps
 
 
 def _save(model: Any, tokenizer: Any, folder: Path) -> None:
