@@ -70,6 +70,9 @@ DATA_SETS = {
     "umwp": "ump/umwp/StandardDataset.jsonl",
     "mip": "ump/mip",
     "deepeval": "deepeval",
+    "diasafety": "shieldlm/diasafety",
+    "gptfuzz": "shieldlm/gptfuzz",
+    "coldataset": "shieldlm/coldataset",
     "stories260k": "weights/stories260K",
 }
 

@@ -122,7 +122,13 @@ SYSTEMS = {
                 "report": "show a run again, or its answers under another parser",
             },
         ),
-        System("shieldlm", "guard", "a safety detector that follows your rules and says why", "2402.16444"),
+        System(
+            "shieldlm",
+            "guard",
+            "a safety detector that follows your rules and says why",
+            "2402.16444",
+            {"eval": "judge the linear guard on a safety set: agreement, calibration, promised false-alarm rates"},
+        ),
     )
 }
 
