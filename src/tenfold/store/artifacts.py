@@ -74,6 +74,8 @@ DATA_SETS = {
     "gptfuzz": "shieldlm/gptfuzz",
     "coldataset": "shieldlm/coldataset",
     "stories260k": "weights/stories260K",
+    "webnlg-train": "slotsum/webnlg_enriched_v1.6_en/train.jsonl.gz",
+    "webnlg-dev": "slotsum/webnlg_enriched_v1.6_en/dev.jsonl.gz",
 }
 
 

@@ -89,7 +89,13 @@ SYSTEMS = {
                 "export": "write vLLM's speculative config, a trained head in its layout, and the command that serves it",
             },
         ),
-        System("slotsum", "ground", "entity abstracts from facts and a template", "2402.18873"),
+        System(
+            "slotsum",
+            "ground",
+            "entity abstracts from facts and a template",
+            "2402.18873",
+            {"derive": "derive templates from texts and their facts, and measure it against gold references"},
+        ),
         System(
             "ump",
             "reason",

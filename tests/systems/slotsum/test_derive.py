@@ -1,0 +1,133 @@
+"""Rendering gives the text back on random input, selection equals brute force, values relate both ways alike."""
+
+import json
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenfold.core.errors import ConfigError
+from tenfold.store import runs
+from tenfold.systems.slotsum.align import Span, align, select
+from tenfold.systems.slotsum.derive import derive_template, has_digit
+from tenfold.systems.slotsum.deriving import DeriveConfig, derive
+from tenfold.systems.slotsum.spans import token_f1
+from tenfold.systems.slotsum.templates import Slot, Template, Text, parse_template
+from tenfold.systems.slotsum.values import parse_value, relate
+
+ALPHABET = st.text("aAé [\\]#?.,0319-３²/年月日北京e\u0301", max_size=40)
+VALUES = [
+    "1930",
+    "1930-01-20",
+    "03/04/1930",
+    "188 cm",
+    "1.88 m",
+    "94.8 kg",
+    "94.8024 kg",
+    "Ada Lovelace",
+    "Lovelace",
+    "北京",
+    "9 m",
+]
+
+
+@given(ALPHABET, st.lists(st.tuples(st.sampled_from(["k", "born"]), ALPHABET), max_size=3))
+def test_rendering_gives_the_text_back_and_no_digit_stays(text, facts):
+    derived = derive_template(text, facts)
+    assert derived.template.render(derived.surfaces) == text
+    assert not has_digit(derived.template.prose)
+
+
+@given(
+    st.lists(
+        st.one_of(ALPHABET.filter(bool).map(Text), st.builds(Slot, st.sampled_from(["a", "b.c"]), index=st.integers(1, 3)))
+    )
+)
+def test_text_form_is_read_back(pieces):
+    template = Template(tuple(pieces))
+    assert str(parse_template(str(template))) == str(template)
+    assert [slot.marker for slot in parse_template(str(template)).slots] == [slot.marker for slot in template.slots]
+
+
+@pytest.mark.parametrize("text", ["[[a", "a]]", "[[a[[b]]]]", "[[]]", "[[a#0]]", "\\"])
+def test_a_broken_marker_is_refused_with_its_place(text):
+    with pytest.raises(ConfigError, match=r"character \d+"):
+        parse_template(text)
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 6), st.sampled_from([0.75, 0.9, 1.0])), max_size=8))
+def test_selection_equals_brute_force(triples):
+    spans = [Span(start, start + size, "k", "string", score) for start, size, score in triples]
+    chosen = select(spans)
+    assert all(first.end <= second.start for first, second in zip(chosen, chosen[1:], strict=False))
+    assert sum(span.worth for span in chosen) == pytest.approx(_best_worth(spans))
+
+
+def _best_worth(spans):
+    subsets = (subset for size in range(len(spans) + 1) for subset in combinations(spans, size))
+    apart = (s for s in subsets if all(a.end <= b.start or b.end <= a.start for a, b in combinations(s, 2)))
+    return max(sum(span.worth for span in subset) for subset in apart)
+
+
+@pytest.mark.parametrize("first", VALUES)
+def test_relating_is_symmetric_and_reflexive(first):
+    assert relate(parse_value(first), parse_value(first)) == "equal"
+    for second in VALUES:
+        assert relate(parse_value(first), parse_value(second)) == relate(parse_value(second), parse_value(first))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "relation"),
+    [
+        ("1930", "1930-01-20", "compatible"),
+        ("20 January 1930", "1930-01-20", "equal"),
+        ("1931-01-20", "1930-01-20", "different"),
+        ("188 cm", "1.88 m", "equal"),
+        ("94.8 kg", "94.8024 kg", "compatible"),
+        ("188 cm", "1.98 m", "different"),
+        ("José", "Jose", "equal"),
+        ("Lovelace", "Ada Lovelace", "compatible"),
+        ("Rome", "Paris", "different"),
+        ("1930", "Rome", "unknown"),
+    ],
+)
+def test_relations(first, second, relation):
+    assert relate(parse_value(first), parse_value(second)) == relation
+
+
+def test_forms_are_found_where_they_stand():
+    text = "Rossi, an Italian, was born on 20 January 1930 in Arlington and is 1.9 m tall."
+    facts = [("title", "Mario_Rossi"), ("country", "Italy"), ("born", "1930-01-20"), ("place", "Arlington, Texas")]
+    assert {span.key: text[span.start : span.end] for span in align(text, facts)} == {
+        "title": "Rossi",
+        "country": "Italian",
+        "born": "20 January 1930",
+        "place": "Arlington",
+    }
+
+
+def test_token_f1_of_gold_is_one_and_of_nothing_zero():
+    assert token_f1("The Rome", "rome") == 1
+    assert token_f1("", "Rome") == 0
+
+
+def test_resumed_run_equals_whole_run(tmp_path):
+    data = tmp_path / "texts.jsonl"
+    rows = [{"text": f"Ada lived {n} years.", "facts": {"years": str(n)}} for n in (7, 36)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = DeriveConfig(data=str(data))
+    whole = runs.start(tmp_path, "whole", config)
+    metrics = derive(config, whole)
+    assert whole.rows["1"]["template"] == "Ada lived [[years]] years."
+    cut_off = runs.start(tmp_path, "cut-off", config)
+    cut_off.add("1", {name: value for name, value in whole.rows["1"].items() if name != "key"})
+    assert derive(config, runs.resume(tmp_path, "cut-off", config)) == metrics
+
+
+def test_eval_without_gold_is_refused(tmp_path):
+    data = tmp_path / "texts.jsonl"
+    data.write_text('{"text": "Ada.", "facts": {"title": "Ada"}}\n')
+    config = DeriveConfig(data=str(data), eval=True)
+    with pytest.raises(ConfigError, match="gold"):
+        derive(config, runs.start(tmp_path, "run", config))
