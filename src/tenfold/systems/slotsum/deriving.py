@@ -63,7 +63,7 @@ def _metrics(rows: Sequence[dict[str, Any]]) -> Metrics:
 
 
 def _against_gold(rows: Sequence[dict[str, Any]]) -> Metrics:
-    """`precision` leaves out spans whose entity has no gold reference in that text (adjudicated); the raw one counts them wrong."""
+    """`precision` leaves out spans whose entity has no gold reference there (adjudicated); the raw one counts them wrong."""
     right, wrong, unjudged, entities, found = (
         sum(row[name] for row in rows) for name in ("right", "wrong", "unjudged", "entities", "found")
     )
@@ -81,9 +81,10 @@ def _share(part: int, whole: int) -> float | None:
 
 def describe(metrics: Metrics) -> str:
     """What a person reads in the terminal."""
+    before = metrics["digit_leak_before_anonymous_slots"]
     lines = [
-        f"{metrics['texts']} templates with {metrics['slots']} slots; {metrics['lossless']:.1%} give their text back exactly",
-        f"{metrics['digit_leak']:.1%} have a digit outside slots ({metrics['digit_leak_before_anonymous_slots']:.1%} by facts alone)",
+        f"{metrics['texts']} templates, {metrics['slots']} slots; {metrics['lossless']:.1%} give their text back exactly",
+        f"{metrics['digit_leak']:.1%} have a digit outside slots ({before:.1%} by facts alone)",
     ]
     if "precision" in metrics:
         precision, recall = (

@@ -10,7 +10,7 @@ from tenfold.systems.slotsum.tokens import STOP_WORDS, words
 
 @dataclass(frozen=True)
 class Counts:
-    """Of one text: spans right, wrong, and of entities without a gold reference (unjudged); gold entities and those found."""
+    """Of one text: spans right, wrong and unjudged (the entity has no gold reference); gold entities and those found."""
 
     right: int
     wrong: int
