@@ -62,7 +62,7 @@ def _pairs(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def key_facts(triples: Sequence[str]) -> Facts:
-    """(key, value) pairs of "subject | predicate | object" lines; `title` is the commonest subject, keys are paths from it."""
+    """(key, value) pairs of "subject | predicate | object" lines; `title` is the commonest subject, keys are paths."""
     parts = [tuple(part.strip() for part in triple.split(" | ")) for triple in triples]
     title = Counter(subject for subject, _, _ in parts).most_common(1)[0][0]
     paths, facts = {title: ""}, [("title", title)]
