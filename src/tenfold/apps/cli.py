@@ -30,7 +30,7 @@ app = App(
 
 @app.command
 def systems(*, json: Json = False) -> None:
-    """List the ten systems and which are ready."""
+    """List the ten systems, and which are ready, begun or planned."""
     rows = [
         {
             "name": row.name,
