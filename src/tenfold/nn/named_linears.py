@@ -17,7 +17,7 @@ from tenfold.core.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class NamedLinear:
-    """One map. `name` is unique in the model, `kind` is the same in every layer (`self_attn.q_proj`), `layer` counts from 0."""
+    """One map. `name` is unique in the model, `kind` (`self_attn.q_proj`) recurs in each layer, `layer` counts from 0."""
 
     name: str
     layer: int
@@ -33,7 +33,7 @@ class NamedLinear:
         return part.mT if self.transposed else part
 
     @property
-    def weight_OI(self) -> Tensor:
+    def weight_OI(self) -> Tensor:  # noqa: N802 (the suffix names the dimensions)
         """The weights [O, I], detached; writing to them changes the model."""
         return self.oriented(self.parameter.detach())
 

@@ -1,8 +1,8 @@
 """How true is the estimate? Zero one weight, run forward, compare: for a sample over layers, matrices and deciles.
 
 Zeroing w_oi takes w_oi * u_i from output o at every position, so many single-weight ablations of one layer run as one batch,
-each in its own row, on the stored states of the layers below. Run it in float64: a change of 1e-5 in a logit near 20 is a few
-units of float32's last place.
+each in its own row, on the stored states of the layers below. Run it in float64: a change of 1e-5 in a logit near 20
+is a few units of float32's last place.
 """
 
 # N ablations, T tokens, O outputs, I inputs
@@ -39,7 +39,7 @@ class Pick:
 
 
 class DecileSample:
-    """A reducer that picks the same number of weights from each matrix, taking turns through the deciles of its estimates."""
+    """A reducer that picks equally many weights from each matrix, taking turns through the deciles of its estimates."""
 
     def __init__(self, per_matrix: int, *, seed: int = 0) -> None:
         self.per_matrix = per_matrix
