@@ -76,6 +76,7 @@ def _of_layer(prefix: str, number: int, layer: nn.Module) -> Iterator[NamedLinea
     for kind, module in layer.named_modules():
         name = f"{prefix}.{kind}"
         if isinstance(module, nn.Linear | Conv1D):
+            assert isinstance(module.weight, nn.Parameter)
             yield NamedLinear(name, number, kind, module, module.weight, isinstance(module, Conv1D))
         for own, parameter in module.named_parameters(recurse=False):
             if parameter.dim() == 3:

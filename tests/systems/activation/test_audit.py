@@ -41,7 +41,8 @@ def test_estimate_ranks_as_zeroing_does(new_tiny_model):
     picks = audit.sample(model, IDS, targets.mean_max, 300)
     assert len(picks) >= 300
     exact = [zeroed_by_hand(model, targets.mean_max, pick) for pick in picks]
-    assert spearmanr([pick.estimate for pick in picks], exact).statistic > 0.9
+    rho, _ = spearmanr([pick.estimate for pick in picks], exact)
+    assert rho > 0.9  # pyright: ignore[reportOperatorIssue]
 
 
 def test_sample_is_even_over_matrices_and_the_same_from_one_seed(tiny_llama):
