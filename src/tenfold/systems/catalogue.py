@@ -1,7 +1,7 @@
 """The ten systems as ten rows of plain strings: nothing is imported until a verb is called.
 
-A row without verbs is planned, one that is not whole is begun. An eleventh system costs one folder and one row here. The command line's --help imports this
-module, so it stays free of pydantic.
+A row without verbs is planned, one that is not whole is begun. An eleventh system costs one folder and one row here. The
+command line's --help imports this module, so it stays free of pydantic.
 """
 
 from collections.abc import Mapping

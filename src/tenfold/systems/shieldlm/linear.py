@@ -65,7 +65,8 @@ class LinearGuard:
         folder.mkdir(parents=True, exist_ok=True)
         terms = [view.get_feature_names_out().tolist() for view in self._views]
         idf = {f"idf{place}": view.idf_ for place, view in enumerate(self._views)}
-        np.savez_compressed(folder / "linear.npz", weight=self._weight_T, intercept=self._intercept, **idf)
+        arrays = {"weight": self._weight_T, "intercept": np.asarray(self._intercept), **idf}
+        np.savez_compressed(folder / "linear.npz", allow_pickle=False, **arrays)
         atomic.write_text(folder / "linear.json", json.dumps({"lang": self.lang, "terms": terms}, ensure_ascii=False))
 
     @classmethod
