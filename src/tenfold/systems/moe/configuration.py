@@ -4,14 +4,12 @@ Keys follow the released config.json; the few that this project adds say so. Val
 to a model leads through its configuration.
 """
 
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from tenfold.core.errors import ConfigError
-
-Router = Literal["topk", "hash"]
 
 
 @strict
@@ -24,7 +22,7 @@ class DeepseekConfig(PreTrainedConfig):
 
     model_type = "deepseek"
     keys_to_ignore_at_inference = ("past_key_values",)
-    base_model_tp_plan = {  # noqa: RUF012 (read by Transformers under this name)
+    base_model_tp_plan: ClassVar[Any] = {
         "layers.*.self_attn.q_proj": "colwise",
         "layers.*.self_attn.k_proj": "colwise",
         "layers.*.self_attn.v_proj": "colwise",
@@ -39,7 +37,7 @@ class DeepseekConfig(PreTrainedConfig):
         "layers.*.mlp.up_proj": "colwise",
         "layers.*.mlp.down_proj": "rowwise",
     }
-    base_model_ep_plan = {  # noqa: RUF012
+    base_model_ep_plan: ClassVar[Any] = {
         "layers.*.mlp.experts.gate_up_proj": "grouped_gemm",
         "layers.*.mlp.experts.down_proj": "grouped_gemm",
         "layers.*.mlp.experts": "ep_dispatch_experts",

@@ -144,8 +144,8 @@ class DeepseekPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         std = self.config.initializer_range
         if isinstance(module, DeepseekExperts):
-            initialization.normal_(module.gate_up_proj, mean=0.0, std=std)
-            initialization.normal_(module.down_proj, mean=0.0, std=std)
+            for weight in module.parameters():
+                initialization.normal_(weight, mean=0.0, std=std)
         elif isinstance(module, TopKRouter):
             initialization.normal_(module.weight, mean=0.0, std=std)
         elif isinstance(module, HashRouter):
