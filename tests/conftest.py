@@ -1,6 +1,7 @@
 """What the tests share: tiny seeded models, the default model where it is installed, and the data folder."""
 
 import os
+import signal
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before Transformers is imported: no test may need the hub
 
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Pr
 from tenfold.nn import models
 from tenfold.store.artifacts import WHEEL_MODELS
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell turns off for what it starts in the background
 settings.register_profile("tenfold", deadline=None, derandomize=True, database=None, max_examples=40)
 settings.load_profile("tenfold")
 
