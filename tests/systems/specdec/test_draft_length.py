@@ -36,7 +36,7 @@ def play(controller, alpha, rounds, seed=0):
         accepted = 0
         while accepted < len(draft.tokens) and generator.random() < alpha:
             accepted += 1
-        controller.observe(Round(draft.source, len(draft.tokens), accepted, accepted + 1, 0.0, 0.0), 100)
+        controller.observe(Round(draft.source, len(draft.tokens), accepted, accepted + 1, 0.0, 0.0), 100, range(accepted))
         ours += controller.costs.pass_ms(len(draft.tokens) + 1, 100)
         plain += (accepted + 1) * controller.costs.pass_ms(1, 100)
     return ours, plain
@@ -72,8 +72,8 @@ def test_close_to_the_best_fixed_length(alpha):
 def test_acceptance_is_learned_per_source_and_position():
     controller = Controller(FREE)
     for _ in range(100):
-        controller.observe(Round("good", 3, 3, 4, 0.0, 0.0), 100)
-        controller.observe(Round("bad", 3, 0, 1, 0.0, 0.0), 100)
+        controller.observe(Round("good", 3, 3, 4, 0.0, 0.0), 100, range(3))
+        controller.observe(Round("bad", 3, 0, 1, 0.0, 0.0), 100, ())
     assert controller.acceptance("good", 3) > 0.95
     assert controller.acceptance("bad", 1) < 0.05
     assert controller.acceptance("bad", 2) == pytest.approx(0.6)
@@ -87,7 +87,7 @@ def test_acceptance_is_learned_by_what_the_drafter_says_of_itself():
     assert not controller.trim(unsure, 100).tokens
     for draft, accepted in ((sure, 0), (unsure, 2)) * 30:
         controller.checked = draft
-        controller.observe(Round("test", 2, accepted, accepted + 1, 0.0, 0.0), 100)
+        controller.observe(Round("test", 2, accepted, accepted + 1, 0.0, 0.0), 100, range(accepted))
     controller.debt_ms, controller.paused_rounds = 0.0, 0
     assert not controller.trim(sure, 100).tokens
     assert controller.trim(unsure, 100).tokens
@@ -106,6 +106,28 @@ def test_a_shortened_chain_is_the_beginning_of_the_chain(length):
     assert list(short.tokens) == [5, 6, 7, 8, 9, 10][:length]
     assert len(short.parents) == len(short.tokens)
     assert short.is_chain
+
+
+def tree(confidence):
+    """Two guesses for the next token, and one below each of them; likeliest node first."""
+    return Draft([1, 2, 3, 4], [-1, -1, 0, 1], "test", confidence)
+
+
+def test_of_a_tree_the_nodes_that_pay_are_checked():
+    """10 ms + 2 a node: the second guess brings .3 tokens a pass, the nodes below too little."""
+    controller = Controller(costs(lambda k: 10.0 + 2.0 * (k - 1)))
+    choices = controller.choices(tree([0.6, 0.3, 0.05, 0.05]), 100)
+    assert [choice.expected_tokens for choice in choices] == pytest.approx([1, 1.6, 1.9, 1.93, 1.945])
+    assert list(controller.trim(tree([0.6, 0.3, 0.05, 0.05]), 100).tokens) == [1, 2]
+
+
+def test_nodes_of_a_tree_are_judged_where_their_parent_was_accepted():
+    controller = Controller(FREE)
+    draft = tree([0.9, 0.5, 0.4, 0.2])
+    controller.checked = draft
+    controller.observe(Round("test", 4, 2, 3, 0.0, 0.0), 100, (1, 3))
+    record = dict(zip("abcd", (controller.seen.get(kind) for kind, _ in kinds_of(draft)), strict=True))
+    assert record == {"a": (1.0, 0), "b": (1.0, 1), "c": None, "d": (1.0, 1)}
 
 
 def test_a_fixed_length_changes_nothing():

@@ -8,6 +8,7 @@ from tenfold.core.config import parse
 from tenfold.core.errors import ConfigError, UserError
 from tenfold.store import runs
 from tenfold.systems.specdec.data import SUBTASKS, load_questions
+from tenfold.systems.specdec.page import build
 from tenfold.systems.specdec.specbench import Bench, SpecBenchConfig, specbench, summary
 
 TASKS = SUBTASKS[:-1]
@@ -109,6 +110,23 @@ def test_repeats_must_agree_and_the_median_counts(tiny_folder, data, tmp_path):
     config = settings(tiny_folder, data, baselines=["greedy"], repeats=3, limit_per_task=1, max_new_tokens=4)
     run = runs.start(tmp_path / "runs", "specdec-specbench", config)
     assert specbench(config, run)["identical_fraction"] == 1.0
+
+
+def test_other_drafters_are_timed_in_the_same_run(tiny_folder, data, tmp_path):
+    config = settings(tiny_folder, data, compare_drafters=["hybrid:shape=tree"])
+    run = runs.start(tmp_path / "runs", "specdec-specbench", config)
+    metrics = specbench(config, run)
+    assert list(metrics["per_drafter"]) == ["tenfold", "tenfold:hybrid:shape=tree"]
+    assert all(record["identical_fraction"] == 1 for record in metrics["per_drafter"].values())
+    assert metrics["per_drafter"]["tenfold"]["speedup_vs_greedy"] == metrics["speedup_vs_greedy"]
+    assert "tenfold:hybrid:shape=tree is" in summary(metrics)
+    tables = {exhibit.title: exhibit for exhibit in build(list(run.rows.values()), metrics).exhibits}
+    assert [cells[0] for cells in tables["Who guesses"].rows] == ["ngram", "hybrid:shape=tree"]
+
+
+def test_an_unknown_drafter_to_compare_is_refused(tiny_folder, data):
+    with pytest.raises(UserError, match="nogram"):
+        settings(tiny_folder, data, compare_drafters=["nogram"])
 
 
 def test_nothing_answered_is_an_error_not_a_number(tiny_folder, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 from tenfold.core.errors import UserError
 from tenfold.core.records import Metrics
 from tenfold.evals.statistics import geometric_mean, geometric_mean_ratio
-from tenfold.systems.specdec.methods import OURS
+from tenfold.systems.specdec.methods import OTHER_DRAFTER, OURS, PLAIN
 from tenfold.systems.specdec.rounds import Round, acceptance_by_position, draft_precision, mean_accepted_tokens
 
 Row = dict[str, Any]
@@ -28,7 +28,7 @@ def metrics(rows: Sequence[Row]) -> Metrics:
     if not rows:
         raise UserError(f"no prompt could be answered ({failures[0]['failure'] if failures else 'there was none'})")
     rounds = _rounds(rows)
-    baselines = [name for name in rows[0]["methods"] if name != OURS]
+    baselines = [name for name in rows[0]["methods"] if not _is_ours(name)]
     result: Metrics = {}
     for name in baselines:
         result |= _speedups(rows, name)
@@ -36,6 +36,7 @@ def metrics(rows: Sequence[Row]) -> Metrics:
         "mean_accepted_tokens": mean_accepted_tokens(rounds),
         "identical_fraction": sum(row["identical"] for row in rows) / len(rows),
         "per_task": {task: _task(rows_of(rows, task), baselines) for task in tasks(rows)},
+        "per_drafter": {name: _drafter(rows, name) for name in rows[0]["methods"] if _is_ours(name)},
         "prompts": len(rows),
         "failures": len(failures),
         "acceptance_by_position": acceptance_by_position(rounds),
@@ -59,10 +60,10 @@ def rows_of(rows: Sequence[Row], task: str) -> list[Row]:
     return [row for row in rows if row["subtask"] == task]
 
 
-def ratios(rows: Sequence[Row], baseline: str, clock: str = "seconds") -> list[float]:
-    """Per prompt: the baseline's seconds per token over ours. `transformers-pld` is its better n-gram per subtask."""
+def ratios(rows: Sequence[Row], baseline: str, clock: str = "seconds", *, method: str = OURS) -> list[float]:
+    """Per prompt: the baseline's seconds per token over the method's. Prompt lookup: its better n-gram per subtask."""
     if baseline != PROMPT_LOOKUP or f"{PROMPT_LOOKUP}3" not in rows[0]["methods"]:
-        return [_per_token(row, baseline, clock) / _per_token(row, OURS, clock) for row in rows]
+        return [_per_token(row, baseline, clock) / _per_token(row, method, clock) for row in rows]
     best = {task: _better_lookup(rows_of(rows, task), clock) for task in tasks(rows)}
     return [_per_token(row, best[row["subtask"]], clock) / _per_token(row, OURS, clock) for row in rows]
 
@@ -84,6 +85,28 @@ def _speedups(rows: Sequence[Row], baseline: str) -> Metrics:
         f"{key}_decode": decode.value,
         f"{key}_decode_ci": decode.interval,
         f"{key}_prefill": geometric_mean(prefill),
+    }
+
+
+def _is_ours(method: str) -> bool:
+    return method == OURS or method.startswith(OTHER_DRAFTER)
+
+
+def _drafter(rows: Sequence[Row], method: str) -> Metrics:
+    """One of our drafters beside plain decoding."""
+    speedup = geometric_mean_ratio(ratios(rows, PLAIN, method=method), [row["subtask"] for row in rows])
+    return {
+        "speedup_vs_greedy": speedup.value,
+        "speedup_vs_greedy_ci": speedup.interval,
+        "mean_accepted_tokens": _mean_accepted(rows, method),
+        "identical_fraction": _share_without_divergence(rows, method),
+        "per_task": {
+            task: {
+                "speedup_vs_greedy": geometric_mean(ratios(rows_of(rows, task), PLAIN, method=method)),
+                "mean_accepted_tokens": _mean_accepted(rows_of(rows, task), method),
+            }
+            for task in tasks(rows)
+        },
     }
 
 
@@ -121,6 +144,13 @@ def _largest_gap(rows: Sequence[Row], method: str) -> float | None:
 
 def _rounds(rows: Sequence[Row]) -> list[Round]:
     return [Round("", drafted, accepted, emitted, 0.0, 0.0) for row in rows for drafted, accepted, emitted in row["rounds"]]
+
+
+def _mean_accepted(rows: Sequence[Row], method: str) -> float:
+    """Emitted tokens per target pass over all rows."""
+    records = [row["methods"][method] for row in rows]
+    emitted = sum(record["rounds"] * record["mean_accepted_tokens"] for record in records)
+    return emitted / max(sum(record["rounds"] for record in records), 1)
 
 
 def _mean(values: Sequence[float]) -> float | None:

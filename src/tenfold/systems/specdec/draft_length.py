@@ -1,22 +1,22 @@
 """How many of the drafted tokens to check: a fixed number, or the number that gives the most tokens per millisecond.
 
 For acceptance a_j at position j and pass times T, checking k tokens emits 1 + sum_{i<=k} prod_{j<=i} a_j tokens in
-T(k + 1) milliseconds (survey, section 5; the drafts here cost next to nothing). The controller learns a_j per source of
-drafts and position, or, where a drafter says how sure it is of each token, per source and confidence. It keeps an
-account against plain decoding: it is never slower by more than the debt that we allow. It reckons with the cost model,
-never with a clock, so that the same prompt and seed give the same rounds.
+T(k + 1) milliseconds (survey, section 5; the drafts here cost next to nothing). In a tree the product runs down the path
+to a node, and the first k nodes are the k likeliest, since a tree grows likeliest node first. The controller learns a_j
+per source of drafts and position, or, where a drafter says how sure it is of each token, per source and confidence.
+
+It keeps an account against plain decoding: it is never slower by more than the debt that we allow. It reckons with the
+cost model, never with a clock, so that the same prompt and seed give the same rounds.
 """
 
 # k drafted tokens; a_j acceptance at position j
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
-from operator import mul
 from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
-from tenfold.nn.drafting import NOTHING, Draft
+from tenfold.nn.drafting import NOTHING, ROOT, Draft
 from tenfold.nn.models import LoadedModel
 from tenfold.systems.specdec.cost_model import CostModel, load_or_calibrate
 from tenfold.systems.specdec.drafters.calibration import confidence_class
@@ -49,8 +49,8 @@ class DraftLength(Protocol):
         """What of a draft to check, `length` tokens being cached."""
         ...
 
-    def observe(self, step: Round, length: int) -> None:
-        """Learns from a finished round."""
+    def observe(self, step: Round, length: int, accepted: Sequence[int]) -> None:
+        """Learns from a finished round, of whose draft the nodes `accepted` were emitted, from the root down."""
         ...
 
 
@@ -63,7 +63,7 @@ class FixedLength:
     def trim(self, draft: Draft, length: int) -> Draft:
         return draft
 
-    def observe(self, step: Round, length: int) -> None:
+    def observe(self, step: Round, length: int, accepted: Sequence[int]) -> None:
         """A fixed length learns nothing."""
 
 
@@ -81,7 +81,7 @@ class Choice:
 
 
 class Controller:
-    """The automatic length for chain drafts; trees are left whole."""
+    """The automatic length of chains and size of trees."""
 
     def __init__(self, costs: CostModel) -> None:
         self.costs = costs
@@ -94,7 +94,7 @@ class Controller:
 
     def trim(self, draft: Draft, length: int) -> Draft:
         self.checked = draft
-        if not draft.tokens or not draft.is_chain:
+        if not draft.tokens:
             return draft
         if self.paused_rounds > 0:
             self.paused_rounds -= 1
@@ -106,7 +106,9 @@ class Controller:
 
     def choices(self, draft: Draft, length: int) -> list[Choice]:
         """Every number of tokens of `draft` that could be checked, 0 (plain) included."""
-        survival = list(accumulate((self._acceptance(kind, prior) for kind, prior in kinds_of(draft)), mul))
+        survival: list[float] = []
+        for (kind, prior), parent in zip(kinds_of(draft), draft.parents, strict=True):
+            survival.append(self._acceptance(kind, prior) * (1.0 if parent == ROOT else survival[parent]))
         return [
             Choice(num_tokens, 1 + sum(survival[:num_tokens]), self.costs.pass_ms(num_tokens + 1, length))
             for num_tokens in range(min(len(draft.tokens), self.most) + 1)
@@ -116,12 +118,14 @@ class Controller:
         """The current estimate of a_j for drafts that say nothing about their tokens."""
         return self._acceptance((source, "position", position), PRIOR_ACCEPTANCE)
 
-    def observe(self, step: Round, length: int) -> None:
+    def observe(self, step: Round, length: int, accepted: Sequence[int]) -> None:
+        """A node was judged if its parent was accepted: by then it was right or wrong."""
         is_checked = self.checked.source == step.source and len(self.checked.tokens) == step.num_drafted
         draft = self.checked if is_checked else Draft.chain([0] * step.num_drafted, step.source)
-        for place, (kind, _) in enumerate(kinds_of(draft)[: step.num_accepted + 1]):
-            judged, kept = self.seen.get(kind, (0.0, 0.0))
-            self.seen[kind] = judged * DISCOUNT + 1, kept * DISCOUNT + (place < step.num_accepted)
+        for node, ((kind, _), parent) in enumerate(zip(kinds_of(draft), draft.parents, strict=True)):
+            if parent == ROOT or parent in accepted:
+                judged, kept = self.seen.get(kind, (0.0, 0.0))
+                self.seen[kind] = judged * DISCOUNT + 1, kept * DISCOUNT + (node in accepted)
         self._account(step, length)
 
     def _acceptance(self, kind: Kind, prior: float) -> float:
@@ -152,12 +156,12 @@ def kinds_of(draft: Draft) -> list[tuple[Kind, float]]:
     would bend the law of the text.
     """
     if draft.law_nV is not None or not draft.confidence:
-        return [((draft.source, "position", place + 1), PRIOR_ACCEPTANCE) for place in range(len(draft.tokens))]
+        return [((draft.source, "position", depth), PRIOR_ACCEPTANCE) for depth in draft.depths]
     return [((draft.source, "confidence", confidence_class(sure)), sure) for sure in draft.confidence]
 
 
 def first_tokens(draft: Draft, num_tokens: int) -> Draft:
-    """The first `num_tokens` of a chain."""
+    """The first `num_tokens` of a draft: of a tree too, since parents stand before their children."""
     if num_tokens == 0:
         return NOTHING
     law_nV = None if draft.law_nV is None else draft.law_nV[:num_tokens]

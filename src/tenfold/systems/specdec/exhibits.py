@@ -17,6 +17,7 @@ from tenfold.systems.specdec.labels import (
     task_name,
     timed_baselines,
 )
+from tenfold.systems.specdec.methods import OTHER_DRAFTER, OURS, PLAIN
 
 
 def seconds(rows: Sequence[Row]) -> Figure:
@@ -162,6 +163,20 @@ def task_table(rows: Sequence[Row], metrics: Metrics) -> Table | None:
     ]
     cells = [_task_cells(task, values, baselines, rows) for task, values in per_task.items()]
     return Table("The tasks in numbers", "A dash marks what was not measured.", columns, cells)
+
+
+def drafter_table(metrics: Metrics) -> Table | None:
+    """The drafters of a run that timed several."""
+    per_drafter: Metrics = metrics.get("per_drafter", {})
+    if len(per_drafter) < 2:
+        return None
+    cells = []
+    for method, values in per_drafter.items():
+        drafter = metrics["drafter"] if method == OURS else method.removeprefix(OTHER_DRAFTER)
+        speedup, accepted, same = speedup_text(values, PLAIN), values["mean_accepted_tokens"], values["identical_fraction"]
+        cells.append([drafter, speedup, f"{accepted:.2f}", f"{same:.0%}"])
+    columns = ["Drafter", "Speed-up over Tenfold without guessing", "Tokens per pass", "Identical"]
+    return Table("Who guesses", "All drafters answered the same prompts in turn.", columns, cells)
 
 
 def _task_cells(task: str, values: Metrics, baselines: Sequence[str], rows: Sequence[Row]) -> list[str]:

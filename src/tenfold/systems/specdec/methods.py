@@ -28,6 +28,8 @@ from tenfold.systems.specdec.rounds import Round, Speculation
 from tenfold.systems.specdec.speculate import speculate
 
 OURS = "tenfold"
+OTHER_DRAFTER = "tenfold:"
+"""Before the name of a drafter that is timed beside the run's own."""
 PLAIN = "greedy"
 PROMPT_LOOKUP_TOKENS = 10
 

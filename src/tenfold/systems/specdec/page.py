@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tenfold.core.records import Page
 from tenfold.store.environment import is_contended
-from tenfold.systems.specdec.exhibits import acceptance, drafted_text, seconds, speedups, task_table
+from tenfold.systems.specdec.exhibits import acceptance, drafted_text, drafter_table, seconds, speedups, task_table
 from tenfold.systems.specdec.labels import (
     METHODS,
     PROMPTS_OF,
@@ -34,7 +34,7 @@ def build(rows: Sequence[Row], metrics: Metrics) -> Page:
     if not answered:
         return Page(title, "No prompt was answered, so there is nothing to say about speed.", [])
     figures = [seconds(answered), speedups(metrics), acceptance(metrics)]
-    exhibits = [*figures, drafted_text(answered), task_table(answered, metrics)]
+    exhibits = [*figures, drafted_text(answered), drafter_table(metrics), task_table(answered, metrics)]
     return Page(
         title,
         verdict=_verdict(answered, metrics, num_failed=len(rows) - len(answered)),

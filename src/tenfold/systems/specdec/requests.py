@@ -111,9 +111,9 @@ class Progress:
         block = [*(draft.tokens[node] for node in verdict.accepted), verdict.next_token]
         emitted = self._emit(block, logits_KV[[0, *(node + 1 for node in verdict.accepted)]])
         self._teach(emitted, logits_KV, draft)
-        num_accepted = min(len(verdict.accepted), len(emitted))
-        self.rounds.append(Round(draft.source, len(draft.tokens), num_accepted, len(emitted), draft_ms, verify_ms))
-        self.draft_length.observe(self.rounds[-1], len(self.context) - 1)
+        accepted = verdict.accepted[: len(emitted)]
+        self.rounds.append(Round(draft.source, len(draft.tokens), len(accepted), len(emitted), draft_ms, verify_ms))
+        self.draft_length.observe(self.rounds[-1], len(self.context) - 1, accepted)
 
     def result(self) -> Speculation:
         """The finished text."""

@@ -27,7 +27,16 @@ from tenfold.systems.specdec import comparison
 from tenfold.systems.specdec.data import Question, load_questions
 from tenfold.systems.specdec.draft_length import AUTO, NumDraft, draft_length_for
 from tenfold.systems.specdec.drafters import making
-from tenfold.systems.specdec.methods import OURS, PLAIN, Answer, Baselines, Method, Speculative, check_baselines
+from tenfold.systems.specdec.methods import (
+    OTHER_DRAFTER,
+    OURS,
+    PLAIN,
+    Answer,
+    Baselines,
+    Method,
+    Speculative,
+    check_baselines,
+)
 from tenfold.systems.specdec.rounds import acceptance_by_position, mean_accepted_tokens
 
 WARM_UP_TOKENS = 8
@@ -52,6 +61,8 @@ class SpecBenchConfig(Config):
     """Who guesses."""
     drafter_options: Names = ()
     """Options of the drafter, as key=value."""
+    compare_drafters: Names = ()
+    """Other drafters of ours to time in the same run, options behind colons: suffix,hybrid:shape=tree."""
     num_draft: NumDraft = AUTO
     """Most drafted tokens per pass, or auto: the number that this machine's pass times make fastest."""
     dtype: Dtype = "auto"
@@ -68,6 +79,13 @@ class SpecBenchConfig(Config):
     @classmethod
     def _known_drafter(cls, name: str) -> str:
         return making.check(name)
+
+    @field_validator("compare_drafters")
+    @classmethod
+    def _known_drafters(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            making.check(name.split(":")[0])
+        return names
 
 
 def specbench(config: SpecBenchConfig, run: Run) -> Metrics:
@@ -125,11 +143,13 @@ class Bench:
     def load(config: SpecBenchConfig) -> "Bench":
         model = models.load(config.model, dtype=config.dtype)
         greedy = GenerationSettings.model_validate({})
-        drafter = making.make(config.drafter, config.drafter_options, model, greedy)
-        ours = Speculative(model, drafter, draft_length_for(config.num_draft, model))
+        ours: dict[str, Method] = {}
+        for name, (drafter, *options) in _drafters(config).items():
+            made = making.make(drafter, options, model, greedy)
+            ours[name] = Speculative(model, made, draft_length_for(config.num_draft, model))
         makes = makes_baselines(config)
         names = [name for name in dict.fromkeys((PLAIN, *config.baselines)) if makes.missing(name) is None]
-        return Bench(config, model, {OURS: ours} | {name: makes.make(name, model) for name in names})
+        return Bench(config, model, ours | {name: makes.make(name, model) for name in names})
 
     def warm_up(self) -> None:
         """One short answer by each method, not counted."""
@@ -241,6 +261,12 @@ class Bench:
         }
 
 
+def _drafters(config: SpecBenchConfig) -> dict[str, list[str]]:
+    """Per method of ours: its drafter and the options."""
+    others = {f"{OTHER_DRAFTER}{name}": name.split(":") for name in config.compare_drafters}
+    return {OURS: [config.drafter, *config.drafter_options]} | others
+
+
 def _typical(answers: Sequence[Answer]) -> Answer:
     """The answer with the median time; repeats of one method must give the same tokens."""
     assert all(list(answer.tokens) == list(answers[0].tokens) for answer in answers), (
@@ -273,6 +299,12 @@ def summary(metrics: Metrics) -> str:
             else ""
         )
         lines.append(f"{name:>22} {speed:7.1f} tokens/s{ratio}")
+    for name, record in metrics.get("per_drafter", {}).items():
+        low, high = record["speedup_vs_greedy_ci"]
+        lines.append(
+            f"{name:>22} is {record['speedup_vs_greedy']:.2f}x plain decoding ({low:.2f} to {high:.2f}), "
+            f"{record['mean_accepted_tokens']:.2f} tokens per pass, {record['identical_fraction']:.0%} identical"
+        )
     skipped = [f"{name:>22} skipped: {reason}" for name, reason in metrics.get("skipped_baselines", {}).items()]
     return "\n".join([*lines, *skipped, *_contention_warning(metrics)])
 
