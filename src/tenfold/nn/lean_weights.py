@@ -115,7 +115,8 @@ def load(config: PretrainedConfig, state: State, *, kernel: linear.Kernel, devic
         layers = list(pool.map(builder.layer, range(config.num_hidden_layers)))
     return Weights(
         shape=builder.shape,
-        embedding_VD=state["model.embed_tokens.weight"].to(device),
+        # A copy of its own: rows of a mapped file would keep the whole file in memory beside the packed weights.
+        embedding_VD=state["model.embed_tokens.weight"].to(device, copy=True),
         layers=layers,
         final_norm_D=builder.vector("model.norm.weight"),
         head=head.result(),

@@ -17,7 +17,6 @@ from typing import Any, Literal
 import torch
 from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -34,6 +33,7 @@ from tenfold.core.errors import MissingArtifactError, UnknownNameError, UserErro
 from tenfold.nn import lean_weights, linear
 from tenfold.nn.causal_lm import CausalLM
 from tenfold.nn.lean_llama import LeanLlama
+from tenfold.nn.shards import Shards
 from tenfold.nn.transformers_lm import TransformersLM
 from tenfold.store import atomic
 from tenfold.store.artifacts import WHEEL_MODELS, cache_folder, sha256
@@ -119,8 +119,7 @@ def load(name: str, *, dtype: Dtype = "auto", batch_size: int = 1, kernel: linea
         config = AutoConfig.from_pretrained(path)
     if lean_weights.supports(config) and Path(path).is_dir():
         with _clear_errors(name):
-            state = _cast(_read_state(Path(path)), dtype)
-            engine = LeanLlama(config, state, batch_size=batch_size, kernel=kernel)
+            engine = LeanLlama(config, _state(Path(path), dtype), batch_size=batch_size, kernel=kernel)
     else:
         engine = TransformersLM(load_transformers(path, dtype))
     return LoadedModel(name, path, dtype, engine, load_tokenizer(path), eos_ids(path, config))
@@ -199,16 +198,12 @@ def verify_checksums(folder: Path) -> bool:
     return all(sha256(folder / name) == digest for name, digest in record["sha256"].items())
 
 
-def _read_state(folder: Path) -> dict[str, Tensor]:
-    shards = sorted(folder.glob("*.safetensors"))
-    if not shards:
-        return dict(load_transformers(str(folder)).state_dict())
-    return {name: tensor for shard in shards for name, tensor in load_file(shard).items()}
-
-
-def _cast(state: dict[str, Tensor], dtype: Dtype) -> dict[str, Tensor]:
+def _state(folder: Path, dtype: Dtype) -> Mapping[str, Tensor]:
+    """The weights in a folder: its safetensors files read piece by piece, other files through Transformers."""
     wanted = TORCH_DTYPES[dtype]
-    return state if wanted == "auto" else {name: tensor.to(wanted) for name, tensor in state.items()}
+    if shards := Shards(folder, None if wanted == "auto" else wanted):
+        return shards
+    return load_transformers(str(folder), dtype).state_dict()
 
 
 def _looks_like_path(name: str) -> bool:

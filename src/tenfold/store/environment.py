@@ -1,8 +1,10 @@
-"""What a result was measured on: processor, cores, versions, and whether other programs were at work meanwhile."""
+"""What a result was measured on: processor, cores, memory, versions, and whether other programs were at work meanwhile."""
 
 import os
 import platform
+import resource
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,11 @@ def commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has occupied so far, shared libraries and mapped files included."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 MOST_CONTENTION = 0.15

@@ -26,6 +26,17 @@ def test_the_stream_is_the_text_and_plain_decoding_agrees(tiny_folder, tmp_path)
     assert metrics["new_tokens"] == 16
 
 
+def test_memory_is_accounted_for(tiny_folder, tmp_path):
+    config = settings(tiny_folder)
+    memory = generate(config, runs.start(tmp_path, "specdec-generate", config))["memory_mib"]
+    assert memory["peak"] >= memory["program"] > 10
+    assert memory["weights"] > 0
+    assert memory["cache"] > 0
+    assert memory["beyond"] == pytest.approx(
+        memory["peak"] - memory["program"] - memory["weights"] - memory["cache"], abs=0.3
+    )
+
+
 def test_json_is_the_only_output(tiny_folder, tmp_path, capsys):
     words = ["--model", str(tiny_folder), "--prompt", "hello", "--max-new-tokens", "5", "--json", "--runs", str(tmp_path)]
     assert cli.exit_code(["specdec", "generate", *words]) == 0

@@ -14,9 +14,11 @@ from tenfold.core.records import Metrics
 from tenfold.nn import models
 from tenfold.nn.generation import Generation
 from tenfold.nn.generation import generate as generate_plainly
+from tenfold.nn.kv_cache import KVCache
 from tenfold.nn.models import Dtype, LoadedModel
 from tenfold.nn.sampling import GenerationSettings
 from tenfold.nn.stopping import Stopper
+from tenfold.store.environment import peak_memory
 from tenfold.store.runs import Run
 from tenfold.systems.specdec.draft_length import AUTO, NumDraft, draft_length_for
 from tenfold.systems.specdec.drafters import making
@@ -68,6 +70,7 @@ class GenerateConfig(GenerationSettings):
 def generate(config: GenerateConfig, run: Run) -> Metrics:
     """Generates one text; writes it to `run.live` as it comes, and with its statistics into the run."""
     text = _prompt_text(config)
+    memory_before = peak_memory()
     loaded = models.load(config.model, dtype=config.dtype)
     prompt = _prompt_ids(loaded, text, chat=config.chat)
     stopper = Stopper(
@@ -108,6 +111,7 @@ def generate(config: GenerateConfig, run: Run) -> Metrics:
         "verifier": result.verifier,
         "lossless": result.lossless,
         "dropped_drafts": list(result.dropped_drafts),
+        "memory_mib": _memory(loaded, memory_before),
     }
     if config.check == "plain":
         plain = _plainly(loaded, prompt, config, stopper)
@@ -134,6 +138,18 @@ def _plainly(loaded: LoadedModel, prompt: Sequence[int], config: GenerateConfig,
     if config.verifier != Coupled.name:
         raise UserError("sampled texts can be compared only under --verifier coupled; choose it or leave out --check")
     return speculate(loaded.engine, prompt, config, stopper, drafter=Silent(), num_draft=1, verifier=Coupled())
+
+
+def _memory(loaded: LoadedModel, before: int) -> dict[str, float]:
+    """Where the process's memory went, in MiB: `beyond` is what neither the program, the weights nor the cache explain."""
+    cache = getattr(loaded.engine, "cache", None)
+    parts = {
+        "program": before,
+        "weights": sum(file.stat().st_size for file in Path(loaded.path).glob("*.safetensors")),
+        "cache": cache.buffer.nbytes if isinstance(cache, KVCache) else 0,
+    }
+    parts |= {"peak": (peak := peak_memory()), "beyond": peak - sum(parts.values())}
+    return {name: round(num_bytes / 2**20, 1) for name, num_bytes in parts.items()}
 
 
 class TextStream:
