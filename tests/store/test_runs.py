@@ -1,6 +1,9 @@
 """Run directories: complete if and only if metrics.json is there; resumed only under an identical config."""
 
+import gc
 import json
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -156,3 +159,42 @@ def test_metrics_file_is_json_that_other_programs_read(root):
     run = runs.start(root, KIND, Oven())
     run.finish({"text": "ü", "list": [1, 2]})
     assert json.loads((run.folder / "metrics.json").read_text(encoding="utf-8")) == {"text": "ü", "list": [1, 2]}
+
+
+RESUME = """
+import sys
+from pathlib import Path
+from tenfold.core.config import Config
+from tenfold.store import runs
+
+class Oven(Config):
+    degrees: int = 180
+    "How hot."
+
+runs.resume(Path(sys.argv[1]), "oven-bake", Oven())
+"""
+
+
+def resume_elsewhere(root):
+    return subprocess.run([sys.executable, "-c", RESUME, str(root)], capture_output=True, text=True, check=False)
+
+
+class SmallOven(Config):
+    degrees: int = 180
+    """How hot."""
+
+
+def test_two_processes_do_not_work_in_one_run(root):
+    run = runs.start(root, KIND, SmallOven())
+    assert f"another process is at work in {run.folder}" in resume_elsewhere(root).stderr
+    assert runs.resume(root, KIND, SmallOven()).folder == run.folder
+    del run
+    gc.collect()
+    assert resume_elsewhere(root).returncode == 0
+
+
+def test_a_finished_run_can_be_opened_by_anybody(root):
+    run = runs.start(root, KIND, SmallOven())
+    run.finish({"taste": 1})
+    assert runs.resume(root, KIND, SmallOven()).claim is None
+    assert resume_elsewhere(root).returncode == 0

@@ -5,7 +5,8 @@
         results.jsonl  one row per finished piece   log.txt       what happened when
         metrics.json   written last
 
-A run is resumed only under an identical config; the rows already in results.jsonl are not computed again.
+A run is resumed only under an identical config; the rows already in results.jsonl are not computed again. One process at
+a time works in an unfinished run.
 """
 
 import json
@@ -20,7 +21,7 @@ from tenfold.core import jsonl
 from tenfold.core.config import Config, difference, read_toml
 from tenfold.core.errors import MissingArtifactError, ResumeError
 from tenfold.core.records import Metrics
-from tenfold.store import atomic, environment
+from tenfold.store import atomic, claims, environment
 
 
 class Run:
@@ -33,6 +34,7 @@ class Run:
         self.folder = folder
         self.config = config
         self.live = live
+        self.claim = None if self.metrics else claims.claim(folder)
         self.rows: dict[str, Any] = {row["key"]: row for row in jsonl.recover(folder / "results.jsonl")}
 
     def add(self, key: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -52,6 +54,7 @@ class Run:
         """Writes metrics.json, which marks the run complete."""
         atomic.write_json(self.folder / "metrics.json", metrics)
         self.log("complete")
+        self.claim = None
         return metrics
 
     @property
@@ -76,6 +79,7 @@ def resume(root: Path, kind: str, config: Config) -> Run:
 
     Raises:
         ResumeError: there is no such run; the message names the settings in which the newest run differs.
+        UserError: another process is at work in it.
     """
     folders = newest_first(root / kind)
     for folder in folders:
