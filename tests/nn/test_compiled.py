@@ -105,17 +105,32 @@ def test_a_node_of_a_tree_has_the_bits_of_its_path_as_a_chain(pair, data, prefix
         assert torch.equal(chain[-1], logits[node])
 
 
-def test_rows_of_a_batch_have_the_bits_of_each_alone(new_tiny_model, pair):
+@settings(max_examples=20, deadline=None)
+@given(
+    tokens=st.dictionaries(st.integers(0, 4), st.lists(st.integers(0, 96), min_size=1, max_size=20), min_size=1, max_size=5),
+    seed=st.integers(0, 99),
+)
+def test_rows_that_take_part_have_the_bits_of_each_alone(five_rows, pair, tokens, seed):
+    """Whichever rows take part and however many tokens each has, also more together than any pass may have."""
     alone, _ = pair
-    together, _ = engines(new_tiny_model(), batch_size=3)
-    prompts = [[5, 6, 7], list(range(80)), [9]]
-    together.prefill(prompts)
-    ids = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
-    found = together.forward_ragged(ids, [3, 1, 2])
-    for row, count in enumerate([3, 1, 2]):
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, 300, (5,), generator=generator).tolist()
+    prompts = [torch.randint(97, (length,), generator=generator).tolist() for length in lengths]
+    five_rows.reset()
+    five_rows.prefill(prompts)
+    found = five_rows.forward_ragged(tokens)
+    assert list(five_rows.lengths) == [length + len(tokens.get(row, [])) for row, length in enumerate(lengths)]
+    assert found.keys() == tokens.keys()
+    for row, ids in tokens.items():
         alone.reset()
         alone.prefill([prompts[row]])
-        assert torch.equal(alone.forward(ids[row : row + 1, :count])[0], found[row, :count])
+        assert torch.equal(alone.forward(torch.tensor([ids]))[0], found[row])
+        assert torch.equal(alone.hidden_rows[0], five_rows.hidden_rows[row])
+
+
+@pytest.fixture(scope="module")
+def five_rows(new_tiny_model):
+    return engines(new_tiny_model(), batch_size=5)[0]
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,10 @@ def write(cache, values_BK):
     """Appends one number per row and token, marked by its layer, part and head."""
     num_tokens = len(values_BK[0])
     cache.reserve(max(cache.lengths) + num_tokens)
-    for row, layers in enumerate(cache.slots_for(num_tokens)):
-        for layer, view in enumerate(layers):
-            view.copy_(marked(values_BK[row], layer))
-    cache.advance(num_tokens)
+    for row, values in enumerate(values_BK):
+        for layer, view in enumerate(cache.slots_for(row, num_tokens)):
+            view.copy_(marked(values, layer))
+    cache.advance(range(len(values_BK)), [num_tokens] * len(values_BK))
 
 
 def marked(values, layer):
@@ -81,12 +81,14 @@ def test_rolling_back_what_is_not_there_is_refused_and_changes_nothing(counts):
     assert cache.lengths == [3, 3]
 
 
-def test_a_row_of_its_own_writes_into_the_same_memory():
-    cache = new_cache(2)
-    write(cache, [[1], [2]])
+def test_rows_advance_and_are_seen_apart_from_the_others():
+    cache = new_cache(3)
+    write(cache, [[1], [2], [3]])
     cache.reserve(8)
-    alone = cache.row(1)
-    write(alone, [[3, 4]])
-    assert cache.lengths == [1, 1]
-    cache.lengths[1] = alone.lengths[0]
-    check(cache, [[1], [2, 3, 4]])
+    for layer, view in enumerate(cache.slots_for(2, 2)):
+        view.copy_(marked([4, 5], layer))
+    cache.advance([2], [2])
+    check(cache, [[1], [2], [3, 4, 5]])
+    whole, some = cache.live(3), cache.live(3, slice(1, 3))
+    for part in range(2):
+        assert torch.equal(some[part][1], whole[part][1][HEADS:])

@@ -10,7 +10,7 @@ reaches is stated in `exactness`:
 """
 
 # B rows of the batch, K query tokens of one pass, V vocabulary
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -70,10 +70,10 @@ class RaggedLM(CausalLM, Protocol):
         """Appends a prompt to one row only and returns its last token's logits, [V] float32."""
         ...
 
-    def forward_ragged(self, ids_BK: Tensor, counts: Sequence[int]) -> Tensor:
-        """Appends the first `counts[b]` of K tokens that follow one another to row b; logits [B, K, V] float32.
+    def forward_ragged(self, tokens: Mapping[int, Sequence[int]]) -> Mapping[int, Tensor]:
+        """Appends to each row named its own tokens, which follow one another; logits [K, V] float32 of each.
 
-        What stands in `ids_BK` after them is computed and thrown away; a row with count 0 stays as it is.
+        Rows that are not named stay as they are, and are not computed.
         """
         ...
 

@@ -5,7 +5,7 @@ must be bf16; inputs of products are rounded to bf16, as with torch's own bf16 p
 between products stay float32.
 """
 
-# B rows of the batch, K tokens a row, N = B*K; I inputs, O outputs, D model width, F half the head width
+# N tokens of a pass, K those of one text; I inputs, O outputs, D model width, F half the head width
 import ctypes
 from collections.abc import Sequence
 
@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from tenfold.nn import rows_library
 from tenfold.nn.kv_cache import KVCache
+from tenfold.nn.pass_rows import PassRows
 
 PANEL = 32
 """Outputs that are computed together; as in rows.c."""
@@ -46,23 +47,38 @@ class CompiledLinear:
 class CompiledLayers:
     """Decoder layers whose products are all `CompiledLinear`, run over a cache in one call."""
 
+    takes_any_counts = True
+
     def __init__(self, layers: Sequence[rows_library.Layer], sizes: Sequence[int], eps: float, *, owner: object) -> None:
         """`sizes`: model width, query heads, key-value heads, head width; `owner` keeps the tensors alive."""
         self.layers = (rows_library.Layer * len(layers))(*layers)
         self.sizes, self.eps, self.owner = sizes, eps, owner
 
     def __call__(
-        self, x_ND: Tensor, cache: KVCache, rotation_BKF: Tensor, ancestors_KK: Tensor | None, *, first: int, end: int
+        self,
+        x_ND: Tensor,
+        cache: KVCache,
+        places: PassRows,
+        rotation_NF: Tensor,
+        ancestors_KK: Tensor | None,
+        *,
+        first: int,
+        end: int,
     ) -> None:
         """Adds layers `first` to `end` to `x_ND` (float32) in place; writes their keys and values behind the cached ones."""
         shape = rows_library.Shape(*self.sizes, self.eps, torch.get_num_threads())
-        lengths = (ctypes.c_long * cache.batch_size)(*cache.lengths)
-        turns = torch.view_as_real(rotation_BKF).contiguous()
+        rows, starts, lengths = map(_longs, (places.rows, places.starts, [cache.lengths[row] for row in places.rows]))
+        turns = torch.view_as_real(rotation_NF).contiguous()
         sees_KK = None if ancestors_KK is None else ancestors_KK.to(torch.uint8).contiguous()
         memory = cache.buffer
         this = rows_library.Pass(
-            *(cache.batch_size, rotation_BKF.shape[1], ctypes.addressof(lengths), turns.data_ptr()),
-            *(None if sees_KK is None else sees_KK.data_ptr(), memory.data_ptr()),
+            len(places.rows),
+            *map(ctypes.addressof, (rows, starts, lengths)),
+            *(turns.data_ptr(), None if sees_KK is None else sees_KK.data_ptr(), memory.data_ptr()),
             *(memory.stride(0), memory.stride(1), memory.stride(2)),
         )
         rows_library.load().rows_layers(self.layers, shape, this, first, end, x_ND.data_ptr())
+
+
+def _longs(numbers: Sequence[int]) -> "ctypes.Array[ctypes.c_long]":
+    return (ctypes.c_long * len(numbers))(*numbers)

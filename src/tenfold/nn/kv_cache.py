@@ -41,28 +41,23 @@ class KVCache:
             grown[:, :, :, :have] = self.buffer
             self.buffer = grown
 
-    def live(self, num_slots: int) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """Per layer: the keys [B*H, D, S] and the values [B*H, S, D] of the first `num_slots` slots, as views."""
-        view = self.buffer[:, :, :, :num_slots]
+    def live(self, num_slots: int, rows: slice = slice(None)) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Per layer: the keys [B*H, D, S] and the values [B*H, S, D] of some rows' first `num_slots` slots, as views."""
+        start, end, _ = rows.indices(self.batch_size)
+        view = self.buffer[:, :, start * self.num_heads : end * self.num_heads, :num_slots]
         return view[:, 0].transpose(2, 3).unbind(0), view[:, 1].unbind(0)
 
-    def slots_for(self, num_tokens: int) -> list[Sequence[Tensor]]:
-        """Per row, per layer: the view [2, H, K, D] into which the next `num_tokens` keys and values go."""
-        rows = self.buffer.unflatten(2, (self.batch_size, self.num_heads))
-        return [rows[:, :, row, :, length : length + num_tokens].unbind(0) for row, length in enumerate(self.lengths)]
+    def slots_for(self, row: int, num_tokens: int) -> Sequence[Tensor]:
+        """Per layer: the view [2, H, K, D] into which the row's next `num_tokens` keys and values go."""
+        heads = slice(row * self.num_heads, (row + 1) * self.num_heads)
+        start = self.lengths[row]
+        return self.buffer[:, :, heads, start : start + num_tokens].unbind(0)
 
-    def row(self, index: int) -> "KVCache":
-        """One row as a cache of its own over the same memory; its length is not written back, and it must not grow."""
-        heads = slice(index * self.num_heads, (index + 1) * self.num_heads)
-        alone = KVCache.__new__(KVCache)
-        alone.num_heads, alone.batch_size = self.num_heads, 1
-        alone.buffer, alone.lengths = self.buffer[:, :, heads], [self.lengths[index]]
-        return alone
-
-    def advance(self, counts: int | Sequence[int]) -> None:
-        """Counts the tokens just written as cached: as many in every row, or `counts[b]` in row b."""
-        per_row = [counts] * self.batch_size if isinstance(counts, int) else counts
-        self.lengths = [length + count for length, count in zip(self.lengths, per_row, strict=True)]
+    def advance(self, rows: Sequence[int], counts: Sequence[int]) -> None:
+        """Counts tokens just written as cached: `counts[a]` in row `rows[a]`."""
+        self.lengths = list(self.lengths)
+        for row, count in zip(rows, counts, strict=True):
+            self.lengths[row] += count
 
     def rollback(self, counts: Sequence[int]) -> None:
         """Drops the last `counts[b]` tokens of each row."""

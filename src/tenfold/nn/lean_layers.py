@@ -5,8 +5,8 @@ live part of the cache without repeating shared heads. Activations and sums are 
 weights that torch multiplies as they are.
 """
 
-# B rows of the batch, K tokens a row, N = B*K rows of a product, D model width, H heads (queries, then keys, then
-# values), Q = K * query heads per key-value head, F half the head width, S slots
+# A rows of the cache that take part, K tokens each, N tokens of a pass, D model width, H heads (queries, then keys,
+# then values), Q = K * query heads per key-value head, F half the head width, S slots
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,18 +19,30 @@ from torch.nn import functional
 from tenfold.nn import compiled, lean_weights, rows_library
 from tenfold.nn.kv_cache import BLOCK, KVCache, whole_blocks
 from tenfold.nn.masks import pass_mask
+from tenfold.nn.pass_rows import PassRows
 
 
 class Layers(Protocol):
     """The layers of a model; they write keys and values behind the cached ones and leave the cache's lengths alone."""
 
+    takes_any_counts: bool
+    """Whether the rows of a pass may have different numbers of tokens."""
+
     def __call__(
-        self, x_ND: Tensor, cache: KVCache, rotation_BKF: Tensor, ancestors_KK: Tensor | None, *, first: int, end: int
+        self,
+        x_ND: Tensor,
+        cache: KVCache,
+        places: PassRows,
+        rotation_NF: Tensor,
+        ancestors_KK: Tensor | None,
+        *,
+        first: int,
+        end: int,
     ) -> None:
         """Runs layers `first` to `end` over `x_ND` (float32), in place.
 
-        The cache has room for K more slots. `rotation_BKF` (complex) turns each token to its position; without
-        `ancestors_KK` a token sees itself and all before it.
+        The cache has room for the tokens of `places`. `rotation_NF` (complex) turns each token to its position; without
+        `ancestors_KK` a token sees itself and all of its row before it.
         """
         ...
 
@@ -60,49 +72,69 @@ def rms_norm(x_ND: Tensor, weight_D: Tensor, eps: float) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Neighbours:
+    """Rows side by side in the cache, which attend in one product."""
+
+    among: slice
+    """Which of the pass's rows they are."""
+    mask_A1QS: Tensor
+    keys: Sequence[Tensor]
+    values: Sequence[Tensor]
+
+
+@dataclass(frozen=True)
 class Frame:
     """What all layers of one pass share."""
 
-    batch_size: int
+    num_rows: int
     width: int
     first: int
-    """The first slot that the mask covers; all before it are visible to every row."""
-    mask_B1QS: Tensor
-    rotation_BHKF: Tensor
+    """The first slot that the masks cover; all before it are visible to every row."""
+    rotation_AHKF: Tensor
     """Complex, for query and key heads; the queries' part carries the attention scale."""
-    keys: Sequence[Tensor]
-    values: Sequence[Tensor]
+    neighbours: Sequence[Neighbours]
     slots: Sequence[Sequence[Tensor]]
 
 
 class TorchLayers:
     """Layers composed of torch's operations, on any device and with any kernel."""
 
+    takes_any_counts = False
+
     def __init__(self, weights: lean_weights.Weights) -> None:
         self.weights, self.shape = weights, weights.shape
 
     def __call__(
-        self, x_ND: Tensor, cache: KVCache, rotation_BKF: Tensor, ancestors_KK: Tensor | None, *, first: int, end: int
+        self,
+        x_ND: Tensor,
+        cache: KVCache,
+        places: PassRows,
+        rotation_NF: Tensor,
+        ancestors_KK: Tensor | None,
+        *,
+        first: int,
+        end: int,
     ) -> None:
-        frame = self._frame(cache, rotation_BKF, ancestors_KK)
+        frame = self._frame(cache, places, rotation_NF, ancestors_KK)
         for index in range(first, end):
             self._layer(self.weights.layers[index], index, x_ND, frame)
 
-    def _frame(self, cache: KVCache, rotation_BKF: Tensor, ancestors_KK: Tensor | None) -> Frame:
-        width = rotation_BKF.shape[1]
-        first, end = min(cache.lengths), whole_blocks(max(cache.lengths) + width)
-        device = rotation_BKF.device
-        mask_BKS = pass_mask(cache.lengths, width, first=first, end=end, ancestors_KK=ancestors_KK, device=device)
-        keys, values = cache.live(end)
+    def _frame(self, cache: KVCache, places: PassRows, rotation_NF: Tensor, ancestors_KK: Tensor | None) -> Frame:
+        width, num_rows, device = places.width, len(places.rows), rotation_NF.device
+        lengths = [cache.lengths[row] for row in places.rows]
+        first, end = min(lengths), whole_blocks(max(lengths) + width)
+        mask_AKS = pass_mask(lengths, width, first=first, end=end, ancestors_KK=ancestors_KK, device=device)
+        mask_A1QS = mask_AKS.repeat(1, self.shape.group, 1)[:, None]
+        rotation_A1KF = rotation_NF.view(num_rows, 1, width, -1)
         return Frame(
-            batch_size=cache.batch_size,
+            num_rows=num_rows,
             width=width,
             first=first,
-            mask_B1QS=mask_BKS.repeat(1, self.shape.group, 1)[:, None],
-            rotation_BHKF=torch.cat([rotation_BKF[:, None] * scale for scale in self._head_scales], dim=1),
-            keys=keys,
-            values=values,
-            slots=cache.slots_for(width),
+            rotation_AHKF=torch.cat([rotation_A1KF * scale for scale in self._head_scales], dim=1),
+            neighbours=[
+                Neighbours(among, mask_A1QS[among], *cache.live(end, in_cache)) for among, in_cache in places.runs()
+            ],
+            slots=[cache.slots_for(row, width) for row in places.rows],
         )
 
     @cached_property
@@ -113,23 +145,24 @@ class TorchLayers:
         """One decoder layer: writes the new keys and values into their slots, adds to `x_ND` in place."""
         shape = self.shape
         qkv_ND = layer.qkv(rms_norm(x_ND, layer.attention_norm_D, shape.eps))
-        heads_BHKD = qkv_ND.view(frame.batch_size, frame.width, -1, shape.head_width).transpose(1, 2)
-        torch.view_as_complex(heads_BHKD[:, : shape.num_rotated].unflatten(-1, (-1, 2))).mul_(frame.rotation_BHKF)
+        heads_AHKD = qkv_ND.view(frame.num_rows, frame.width, -1, shape.head_width).transpose(1, 2)
+        torch.view_as_complex(heads_AHKD[:, : shape.num_rotated].unflatten(-1, (-1, 2))).mul_(frame.rotation_AHKF)
         for row, slots in enumerate(frame.slots):
-            slots[index].copy_(heads_BHKD[row, shape.num_heads :].unflatten(0, (2, -1)))
-        x_ND += layer.output(self._attend(heads_BHKD[:, : shape.num_heads], index, frame))
+            slots[index].copy_(heads_AHKD[row, shape.num_heads :].unflatten(0, (2, -1)))
+        mixed = [self._attend(heads_AHKD[some.among, : shape.num_heads], index, some, frame) for some in frame.neighbours]
+        x_ND += layer.output(mixed[0] if len(mixed) == 1 else torch.cat(mixed))
         gate_NF, up_NF = layer.gate_up(rms_norm(x_ND, layer.mlp_norm_D, shape.eps)).chunk(2, dim=-1)
         x_ND += layer.down(functional.silu(gate_NF).mul_(up_NF))
 
-    def _attend(self, queries_BHKD: Tensor, index: int, frame: Frame) -> Tensor:
+    def _attend(self, queries_AHKD: Tensor, index: int, some: Neighbours, frame: Frame) -> Tensor:
         """The query heads that share a key-value head attend as one product; returns [N, query heads * head width]."""
-        shape = self.shape
-        grouped = queries_BHKD.reshape(frame.batch_size * shape.num_kv_heads, shape.group * frame.width, -1)
-        scores = torch.bmm(grouped, frame.keys[index])
-        scores.unflatten(0, (frame.batch_size, -1))[..., frame.first :] += frame.mask_B1QS
-        mixed = _mix(scores.softmax(-1), frame.values[index])
-        heads_BHKD = mixed.view(frame.batch_size, shape.num_heads, frame.width, -1)
-        return heads_BHKD.transpose(1, 2).reshape(frame.batch_size * frame.width, -1)
+        shape, num_rows = self.shape, len(queries_AHKD)
+        grouped = queries_AHKD.reshape(num_rows * shape.num_kv_heads, shape.group * frame.width, -1)
+        scores = torch.bmm(grouped, some.keys[index])
+        scores.unflatten(0, (num_rows, -1))[..., frame.first :] += some.mask_A1QS
+        mixed = _mix(scores.softmax(-1), some.values[index])
+        heads_AHKD = mixed.view(num_rows, shape.num_heads, frame.width, -1)
+        return heads_AHKD.transpose(1, 2).reshape(num_rows * frame.width, -1)
 
 
 def _mix(weights_MS: Tensor, values_SD: Tensor) -> Tensor:

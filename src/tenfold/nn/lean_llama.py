@@ -5,10 +5,10 @@ which pass widths give the same bits (`width_trial.py`) and from then on uses on
 how the text was split into passes, which makes speculative decoding equal to plain decoding to the last bit.
 """
 
-# B rows of the batch, K tokens a row, N = B*K rows of a product, D model width, F half the head width, S slots,
+# B rows of the batch, K tokens of one row, N tokens of a pass, D model width, F half the head width, S slots,
 # V vocabulary, T tokens of a prompt
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -21,6 +21,7 @@ from tenfold.nn.causal_lm import Exactness, check_positions, check_room
 from tenfold.nn.compiled import CompiledLayers
 from tenfold.nn.kv_cache import KVCache
 from tenfold.nn.lean_layers import layers_of, rms_norm
+from tenfold.nn.pass_rows import PassRows
 
 FIXED_WIDTH = 8
 """The one width of an engine whose products are too coarse to be tried."""
@@ -48,7 +49,7 @@ class LeanLlama:
         self.cache = self._new_cache(batch_size)
         self.seeks_exactness = True
         self.hidden_rows: Sequence[Tensor] = [torch.empty(0)] * batch_size
-        """Per row of the batch: the final hidden rows [K, D] of the last prefill or forward, which the head reads."""
+        """Per row of the batch: the final hidden rows [K, D] of its last prefill or forward, which the head reads."""
 
     def with_weights(self, weights: lean_weights.Weights, *, kernel: linear.Kernel | None = None) -> "LeanLlama":
         """A one-row drafter over other weights of the same family (fewer layers, another kernel), with its own cache.
@@ -114,22 +115,19 @@ class LeanLlama:
 
     @torch.inference_mode()
     def forward(self, ids_BK: Tensor, *, depths_K: Tensor | None = None, ancestors_KK: Tensor | None = None) -> Tensor:
-        num_new = ids_BK.shape[1]
-        check_room(self, num_new)
+        check_room(self, ids_BK.shape[1])
+        tokens = dict(enumerate(ids_BK))
         if depths_K is None and ancestors_KK is None:
-            hidden_BKD, logits_BKV = self._chain(ids_BK)
+            logits = self._chains(tokens)
         else:
-            hidden_BKD, logits_BKV = self._pass(ids_BK, depths_K, ancestors_KK)
-        self.hidden_rows = hidden_BKD.unbind(0)
-        return logits_BKV
+            logits = self._pass(tokens, depths_K, ancestors_KK)
+        return logits[0][None] if self.batch_size == 1 else torch.stack(list(logits.values()))
 
     @torch.inference_mode()
-    def forward_ragged(self, ids_BK: Tensor, counts: Sequence[int]) -> Tensor:
-        for length, count in zip(self.cache.lengths, counts, strict=True):
-            check_positions(self, length, count)
-        hidden_BKD, logits_BKV = self._chain(ids_BK, counts)
-        self.hidden_rows = hidden_BKD.unbind(0)
-        return logits_BKV
+    def forward_ragged(self, tokens: Mapping[int, Sequence[int]]) -> dict[int, Tensor]:
+        for row, ids in tokens.items():
+            check_positions(self, self.cache.lengths[row], len(ids))
+        return self._chains({row: torch.tensor(ids) for row, ids in sorted(tokens.items())})
 
     def rollback(self, counts: Sequence[int]) -> None:
         self.cache.rollback(counts)
@@ -170,71 +168,100 @@ class LeanLlama:
         """The number of tokens a row that a pass for `num_tokens` is padded to."""
         return widths.fit(self.exact_widths, num_tokens, self.batch_size) or num_tokens
 
-    def _chain(self, ids_BK: Tensor, counts: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        """Tokens that follow one another, in as many passes as exact widths need; `counts` as in `forward_ragged`."""
-        num_new = ids_BK.shape[1]
-        counts = [num_new] * len(ids_BK) if counts is None else counts
-        most = widths.most(self.exact_widths, self.batch_size) or num_new
-        pieces = [
-            self._pass(ids_BK[:, start : start + most], counts=[min(max(count - start, 0), most) for count in counts])
-            for start in range(0, num_new, most)
-        ]
-        hidden, logits = zip(*pieces, strict=True)
-        return (hidden[0], logits[0]) if len(pieces) == 1 else (torch.cat(hidden, dim=1), torch.cat(logits, dim=1))
+    def _chains(self, tokens: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Tokens [K] that follow one another, by row, in as many passes as exact widths need; logits [K, V] of each."""
+        most, longest = self._most_tokens([len(ids_K) for ids_K in tokens.values()]), max(map(len, tokens.values()))
+        if longest <= most:
+            return self._pass(tokens)
+        logits: dict[int, list[Tensor]] = {row: [] for row in tokens}
+        hidden: dict[int, list[Tensor]] = {row: [] for row in tokens}
+        for start in range(0, longest, most):
+            piece = {row: ids_K[start : start + most] for row, ids_K in tokens.items() if len(ids_K) > start}
+            for row, logits_KV in self._pass(piece).items():
+                logits[row].append(logits_KV)
+                hidden[row].append(self.hidden_rows[row])
+        self.hidden_rows = [torch.cat(hidden[row]) if row in hidden else old for row, old in enumerate(self.hidden_rows)]
+        return {row: torch.cat(parts) for row, parts in logits.items()}
+
+    def _most_tokens(self, counts: Sequence[int]) -> int:
+        """How many tokens each row may have at most in one pass, if the rows have as many as `counts`."""
+        if not self.layers.takes_any_counts:
+            return widths.most(self.exact_widths, self.batch_size) or max(counts)
+        widest = max(self.exact_widths, default=0)
+        return max(counts) if sum(counts) <= widest or widest < len(counts) else widest // len(counts)
 
     def _pass(
-        self,
-        ids_BK: Tensor,
-        depths_K: Tensor | None = None,
-        ancestors_KK: Tensor | None = None,
-        *,
-        counts: Sequence[int] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """One pass: final hidden rows [B, K, D] and logits [B, K, V]."""
-        num_new = ids_BK.shape[1]
-        hidden_BKD = self._hidden(self.cache, ids_BK, depths_K, ancestors_KK, counts=counts)
-        logits_BKV = self.weights.head(hidden_BKD.flatten(0, 1)).unflatten(0, hidden_BKD.shape[:2])
-        return hidden_BKD[:, :num_new], logits_BKV[:, :num_new]
+        self, tokens: Mapping[int, Tensor], depths_K: Tensor | None = None, ancestors_KK: Tensor | None = None
+    ) -> dict[int, Tensor]:
+        """One pass: leaves the final hidden rows, and returns the logits [K, V] of each row that takes part."""
+        places, hidden_ND = self._hidden(tokens, depths_K, ancestors_KK)
+        logits_NV = self.weights.head(hidden_ND)
+        own = {
+            row: slice(start, start + count)
+            for row, start, count in zip(places.rows, places.starts, places.counts, strict=False)
+            if count
+        }
+        self.hidden_rows = [hidden_ND[own[row]] if row in own else old for row, old in enumerate(self.hidden_rows)]
+        return {row: logits_NV[place] for row, place in own.items()}
 
     def _prefill_row(self, row: int, prompt: Sequence[int]) -> Tensor:
         """Appends a prompt to one row; returns its final hidden rows [T, D]."""
-        cache = self.cache.row(row)
         step = self._widest
         pieces = [prompt[start : start + step] for start in range(0, len(prompt), step)]
-        hidden = [self._hidden(cache, torch.tensor([piece], device=self.device))[0, : len(piece)] for piece in pieces]
-        self.cache.lengths[row] = cache.lengths[0]
-        return torch.cat(hidden)
+        return torch.cat([self._hidden({row: torch.tensor(piece)})[1][: len(piece)] for piece in pieces])
 
     def _last_logits(self, hidden_TD: Tensor) -> Tensor:
         """The logits [V] after the last of the rows, computed at the width that decoding uses."""
         return self.weights.head(hidden_TD[-1].repeat(widths.fit(self.exact_widths, 1) or 1, 1))[0]
 
     def _hidden(
-        self,
-        cache: KVCache,
-        ids_BK: Tensor,
-        depths_K: Tensor | None = None,
-        ancestors_KK: Tensor | None = None,
-        *,
-        counts: Sequence[int] | None = None,
-    ) -> Tensor:
-        """Appends the tokens (`counts[b]` of them in row b) to `cache`; returns the final hidden rows [B, padded K, D]."""
-        batch_size, num_new = ids_BK.shape
-        width = widths.fit(self.exact_widths, num_new, batch_size) or num_new
-        cache.reserve(max(cache.lengths) + width)
-        x_ND = self.weights.embedding_VD[_pad_ids(ids_BK, width).flatten()].float()
-        depths_K = torch.arange(width) if depths_K is None else functional.pad(depths_K, (0, width - num_new))
-        rotation_BKF = self._rotation(cache.lengths, depths_K)
-        ancestors_KK = _pad_ancestors(ancestors_KK, width)
-        self.layers(x_ND, cache, rotation_BKF, ancestors_KK, first=0, end=self.weights.shape.num_layers)
-        cache.advance(num_new if counts is None else counts)
-        return self._final_norm(x_ND).unflatten(0, (batch_size, width))
+        self, tokens: Mapping[int, Tensor], depths_K: Tensor | None = None, ancestors_KK: Tensor | None = None
+    ) -> tuple[PassRows, Tensor]:
+        """Appends tokens [K] to rows of the cache; returns their places, and the final hidden rows [N, D] with padding.
 
-    def _rotation(self, lengths: Sequence[int], depths_K: Tensor) -> Tensor:
-        """What each token [B, K, F] is turned by; padding beyond the last position is turned like the last."""
-        position_BK = torch.tensor(lengths)[:, None] + depths_K.cpu()
+        With `ancestors_KK` all rows have K tokens.
+        """
+        places = self._places(tokens, may_differ=ancestors_KK is None)
+        self.cache.reserve(max(map(int.__add__, self._lengths(places), places.padded)))
+        x_ND = self.weights.embedding_VD[_joined(tokens, places).to(self.device)].float()
+        rotation_NF = self._rotation(places, depths_K)
+        ancestors_KK = _pad_ancestors(ancestors_KK, places.width)
+        self.layers(x_ND, self.cache, places, rotation_NF, ancestors_KK, first=0, end=self.weights.shape.num_layers)
+        self.cache.advance(places.rows, places.counts)
+        return places, self._final_norm(x_ND)
+
+    def _places(self, tokens: Mapping[int, Tensor], *, may_differ: bool) -> PassRows:
+        """The rows of a pass and how far each is padded, so that the width is exact.
+
+        Where rows must have equally many tokens and no such width is exact for those that take part, others join them,
+        with padding alone.
+        """
+        rows, counts = list(tokens), [len(ids_K) for ids_K in tokens.values()]
+        if self.layers.takes_any_counts and may_differ:
+            padding = (widths.fit(self.exact_widths, sum(counts)) or sum(counts)) - sum(counts)
+            return PassRows(rows, counts, [*counts[:-1], counts[-1] + padding])
+        if self.weights.rounds_products and len(rows) > 1:  # one width for all that decode, whoever they are
+            rows = list(range(self.batch_size))
+        idle = [row for row in range(self.batch_size) if row not in rows]
+        for num_idle in range(len(idle) + 1):
+            if width := widths.fit(self.exact_widths, max(counts), len(rows) + num_idle):
+                taking = sorted([*rows, *idle[:num_idle]])
+                return PassRows(taking, [len(tokens.get(row, ())) for row in taking], [width] * len(taking))
+        return PassRows(rows, [len(tokens.get(row, ())) for row in rows], [max(counts)] * len(rows))
+
+    def _lengths(self, places: PassRows) -> list[int]:
+        return [self.cache.lengths[row] for row in places.rows]
+
+    def _rotation(self, places: PassRows, depths_K: Tensor | None) -> Tensor:
+        """What each token [N, F] is turned by; padding beyond the last position is turned like the last."""
+        depth_K = torch.arange(places.width)
+        if depths_K is not None:
+            depth_K = functional.pad(depths_K.cpu(), (0, places.width - len(depths_K)))
+        position_N = torch.cat(
+            [length + depth_K[:count] for length, count in zip(self._lengths(places), places.padded, strict=True)]
+        )
         table_SF = self.weights.rotation_SF
-        return table_SF[position_BK.clamp_(max=table_SF.shape[0] - 1).to(self.device)]
+        return table_SF[position_N.clamp_(max=table_SF.shape[0] - 1).to(self.device)]
 
     def _final_norm(self, x_ND: Tensor) -> Tensor:
         return rms_norm(x_ND, self.weights.final_norm_D, self.weights.shape.eps)
@@ -245,8 +272,13 @@ class LeanLlama:
         return KVCache(layers, batch_size, shape.num_kv_heads, shape.head_width, device=self.device)
 
 
-def _pad_ids(ids_BK: Tensor, width: int) -> Tensor:
-    return functional.pad(ids_BK, (0, width - ids_BK.shape[1]))
+def _joined(tokens: Mapping[int, Tensor], places: PassRows) -> Tensor:
+    """The token ids [N] of a pass; 0 where it is padded."""
+    nothing_K = torch.zeros(0, dtype=torch.long)
+    own = [tokens.get(row, nothing_K).cpu() for row in places.rows]
+    return torch.cat(
+        [functional.pad(ids_K, (0, width - len(ids_K))) for ids_K, width in zip(own, places.padded, strict=True)]
+    )
 
 
 def _pad_ancestors(ancestors_KK: Tensor | None, width: int) -> Tensor | None:

@@ -4,7 +4,7 @@
 // adds the slots one by one, and what a row must not see adds a zero. So a token's bits are the same in a pass of any width,
 // as part of a chain or of a tree, whoever its neighbours are. Weights and the inputs of products are bf16, sums float32.
 //
-// N rows of a pass (B texts of K tokens), D model width, H heads, E head width, S slots of the cache
+// N rows of a pass (B texts, each with K tokens of its own), D model width, H heads, E head width, S slots of the cache
 #include <immintrin.h>
 #include <math.h>
 #include <stdint.h>
@@ -35,10 +35,12 @@ typedef struct {
 } Shape;
 
 typedef struct {
-    long batch, tokens;
+    long batch;               // texts that take part; their tokens stand one text after the other
+    const long *rows;         // [B] their rows of the cache
+    const long *starts;       // [B + 1] their first tokens; the last number is N
     const long *lengths;      // [B] cached tokens
-    const float *rotation;    // [B][K][E / 2][2] cosine and sine
-    const uint8_t *sees;      // [K][K]: which of the new tokens each sees; NULL: itself and all before it
+    const float *rotation;    // [N][E / 2][2] cosine and sine
+    const uint8_t *sees;      // [K][K], where all have K tokens: which of the new ones each sees; NULL: itself and those before
     float *cache;             // keys and values, [layer][2][B * kv heads][S][E]
     long layer_stride, part_stride, head_stride;
 } Pass;
@@ -166,8 +168,9 @@ void rows_linear(const Matrix *m, const float *x, float *y, long rows, int threa
 static void rotate_and_file(const Shape *s, const Pass *p, long layer, float *qkv) {
     long wide = (s->heads + 2 * s->kv_heads) * s->head_width, half = s->head_width / 2;
     float query_scale = 1.0f / sqrtf((float)s->head_width);
-#pragma omp parallel for num_threads(s->threads) schedule(static) if (p->batch * p->tokens > 2 * TILE)
-    for (long n = 0; n < p->batch * p->tokens; n++) {
+    long tokens = p->starts[p->batch];
+#pragma omp parallel for num_threads(s->threads) schedule(static) if (tokens > 2 * TILE)
+    for (long n = 0; n < tokens; n++) {
         const float *turn = p->rotation + n * s->head_width;
         for (long h = 0; h < s->heads + s->kv_heads; h++) {
             float *head = qkv + n * wide + h * s->head_width, scale = h < s->heads ? query_scale : 1.0f;
@@ -177,10 +180,12 @@ static void rotate_and_file(const Shape *s, const Pass *p, long layer, float *qk
                 head[2 * f + 1] = (a * d + b * c) * scale;
             }
         }
-        long row = n / p->tokens, slot = p->lengths[row] + n % p->tokens;
+        long text = 0;
+        while (p->starts[text + 1] <= n) text++;
+        long slot = p->lengths[text] + n - p->starts[text];
         for (int part = 0; part < 2; part++)
             for (long h = 0; h < s->kv_heads; h++)
-                memcpy(p->cache + layer * p->layer_stride + part * p->part_stride + (row * s->kv_heads + h) * p->head_stride + slot * s->head_width,
+                memcpy(p->cache + layer * p->layer_stride + part * p->part_stride + (p->rows[text] * s->kv_heads + h) * p->head_stride + slot * s->head_width,
                        qkv + n * wide + (s->heads + part * s->kv_heads + h) * s->head_width, sizeof(float) * s->head_width);
     }
 }
@@ -197,9 +202,9 @@ static inline __attribute__((always_inline)) void score(const int count, const f
 }
 
 // Scores to e^(score - largest), 0 where the query must not look; `end` slots, of which `length` are older than the pass.
-static void weigh(float *scores, long end, long length, long k, const Pass *p) {
+static void weigh(float *scores, long end, long length, long k, long tokens, const uint8_t *sees) {
     for (long slot = length; slot < end; slot++)
-        if (p->sees ? !p->sees[k * p->tokens + slot - length] : slot - length > k) scores[slot] = -INFINITY;
+        if (sees ? !sees[k * tokens + slot - length] : slot - length > k) scores[slot] = -INFINITY;
     __m512 most = _mm512_set1_ps(-INFINITY);
     for (long slot = 0; slot < end; slot += LANES)
         most = _mm512_max_ps(most, _mm512_mask_loadu_ps(most, lanes_from(slot, end), scores + slot));
@@ -237,17 +242,18 @@ static inline __attribute__((always_inline)) void mix(const int count, float *co
 
 #define IN_FOURS(call, rest) switch (rest) { case 1: call(1); break; case 2: call(2); break; case 3: call(3); break; default: call(4); }
 
-// Queries `from` to `to` (numbered k * group + g) of one key-value head; scores [QUERIES][S rounded up], keys_t [E][16].
-static void attend_some(const Shape *s, const Pass *p, long layer, long row, long kv, long from, long to, const float *qkv, float *mixed, float *scores, float *keys_t) {
-    long group = s->heads / s->kv_heads, width = s->head_width, wide = (s->heads + 2 * s->kv_heads) * width, length = p->lengths[row];
-    const float *keys = p->cache + layer * p->layer_stride + (row * s->kv_heads + kv) * p->head_stride, *values = keys + p->part_stride;
+// Queries `from` to `to` (numbered k * group + g) of one text and key-value head; scores [QUERIES][S rounded up], keys_t [E][16].
+static void attend_some(const Shape *s, const Pass *p, long layer, long text, long kv, long from, long to, const float *qkv, float *mixed, float *scores, float *keys_t) {
+    long group = s->heads / s->kv_heads, width = s->head_width, wide = (s->heads + 2 * s->kv_heads) * width, length = p->lengths[text];
+    long tokens = p->starts[text + 1] - p->starts[text];
+    const float *keys = p->cache + layer * p->layer_stride + (p->rows[text] * s->kv_heads + kv) * p->head_stride, *values = keys + p->part_stride;
     for (long first = from; first < to; first += QUERIES) {
         long count = least(QUERIES, to - first), last_k = (first + count - 1) / group;
-        long end = length + (p->sees ? p->tokens : last_k + 1), stride = even_lanes(end);
+        long end = length + (p->sees ? tokens : last_k + 1), stride = even_lanes(end);
         const float *query[QUERIES];
         float *weights[QUERIES], *out[QUERIES];
         for (long q = 0; q < count; q++) {
-            long k = (first + q) / group, head = kv * group + (first + q) % group, n = row * p->tokens + k;
+            long k = (first + q) / group, head = kv * group + (first + q) % group, n = p->starts[text] + k;
             query[q] = qkv + n * wide + head * width;
             out[q] = mixed + (n * s->heads + head) * width;
             weights[q] = scores + q * stride;
@@ -263,7 +269,7 @@ static void attend_some(const Shape *s, const Pass *p, long layer, long row, lon
                 IN_FOURS(SCORE, count - q)
             }
         }
-        for (long q = 0; q < count; q++) weigh(weights[q], end, length, (first + q) / group, p);
+        for (long q = 0; q < count; q++) weigh(weights[q], end, length, (first + q) / group, tokens, p->sees);
         for (long q = 0; q < count; q += 4) {
 #define MIX(n) mix(n, weights + q, values, end, width, out + q)
             IN_FOURS(MIX, count - q)
@@ -272,16 +278,21 @@ static void attend_some(const Shape *s, const Pass *p, long layer, long row, lon
 }
 
 static void attend(const Shape *s, const Pass *p, long layer, const float *qkv, float *mixed) {
-    long group = s->heads / s->kv_heads, queries = group * p->tokens, lists = p->batch * s->kv_heads, most = 0;
-    for (long row = 0; row < p->batch; row++) most = p->lengths[row] > most ? p->lengths[row] : most;
-    long parts = lists % s->threads ? least(s->threads, queries) : 1;
-    if (queries / parts > QUERIES) parts = (queries + QUERIES - 1) / QUERIES;
+    long group = s->heads / s->kv_heads, lists = p->batch * s->kv_heads, longest = 0, most = 0;
+    for (long text = 0; text < p->batch; text++) {
+        long tokens = p->starts[text + 1] - p->starts[text], slots = p->lengths[text] + tokens;
+        most = tokens > most ? tokens : most;
+        longest = slots > longest ? slots : longest;
+    }
+    long parts = lists % s->threads ? least(s->threads, group * most) : 1;
+    if (group * most / parts > QUERIES) parts = (group * most + QUERIES - 1) / QUERIES;
 #pragma omp parallel for num_threads(s->threads) schedule(dynamic)
     for (long task = 0; task < lists * parts; task++) {
         long list = task / parts, part = task % parts;
-        float *scores = malloc(sizeof(float) * QUERIES * (even_lanes(most + p->tokens) + LANES));
+        float *scores = malloc(sizeof(float) * QUERIES * (even_lanes(longest) + LANES));
         float *keys_t = malloc(sizeof(float) * LANES * s->head_width);
-        attend_some(s, p, layer, list / s->kv_heads, list % s->kv_heads, queries * part / parts, queries * (part + 1) / parts, qkv, mixed, scores, keys_t);
+        long text = list / s->kv_heads, queries = group * (p->starts[text + 1] - p->starts[text]);
+        attend_some(s, p, layer, text, list % s->kv_heads, queries * part / parts, queries * (part + 1) / parts, qkv, mixed, scores, keys_t);
         free(keys_t);
         free(scores);
     }
@@ -290,7 +301,7 @@ static void attend(const Shape *s, const Pass *p, long layer, const float *qkv, 
 // Layers `first` to `end` of the list over x [N][D], in place; new keys and values go to the cache.
 void rows_layers(const Layer *layers, const Shape *s, const Pass *p, long first, long end, float *x) {
     if (first >= end) return;
-    long rows = p->batch * p->tokens, wide = (s->heads + 2 * s->kv_heads) * s->head_width, inner = layers[first].down.inputs;
+    long rows = p->starts[p->batch], wide = (s->heads + 2 * s->kv_heads) * s->head_width, inner = layers[first].down.inputs;
     long widest = inner > s->width ? inner : s->width;
     widest = widest > s->heads * s->head_width ? widest : s->heads * s->head_width;
     float *qkv = malloc(sizeof(float) * rows * wide), *mixed = malloc(sizeof(float) * rows * s->heads * s->head_width);

@@ -57,8 +57,8 @@ class Pass(Structure):
     """What the layers of a pass share, as in rows.c."""
 
     _fields_ = (
-        *(("batch", c_long), ("tokens", c_long), ("lengths", c_void_p), ("rotation", c_void_p)),
-        *(("sees", c_void_p), ("cache", c_void_p)),
+        ("batch", c_long),
+        *((name, c_void_p) for name in ("rows", "starts", "lengths", "rotation", "sees", "cache")),
         *((name, c_long) for name in ("layer_stride", "part_stride", "head_stride")),
     )
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from tenfold.nn import widths
 from tenfold.nn.kv_cache import KVCache
 from tenfold.nn.lean_layers import Layers
+from tenfold.nn.pass_rows import one_row
 
 WIDTHS = (*range(1, 17), 18, 20, 24, 30, 48, 60)
 """Pass widths that are tried; the widest serves prefill."""
@@ -53,8 +54,8 @@ def _first_layer(layers: Layers, cache: KVCache, rotation_SF: Tensor, prefix: in
         y_ND = x_ND.clone()
         cache.reserve(cache.lengths[0] + len(x_ND))
         position_K = (cache.lengths[0] + torch.arange(len(x_ND))).clamp_(max=len(rotation_SF) - 1)
-        layers(y_ND, cache, rotation_SF[position_K.to(rotation_SF.device)][None], None, first=0, end=1)
-        cache.advance(num_real)
+        layers(y_ND, cache, one_row(len(x_ND)), rotation_SF[position_K.to(rotation_SF.device)], None, first=0, end=1)
+        cache.advance([0], [num_real])
         return y_ND
 
     return run

@@ -36,6 +36,10 @@ class Request:
     on_tokens: OnTokens = ignore_tokens
     keeps_logits: bool = False
     """Whether the result holds the target's raw logits for each token."""
+    verifier: Verifier | None = None
+    """By default that of whoever runs the request."""
+    is_drafted: bool = True
+    """Whether the drafter may guess for it; without guesses, speculation is plain decoding."""
 
     def judge(self, verifier: Verifier) -> "Judge":
         """Who decides about this request's drafts."""
@@ -81,6 +85,11 @@ class Progress:
     def output(self) -> Sequence[int]:
         return self.context[len(self.request.prompt) :]
 
+    @property
+    def newest_sources(self) -> Sequence[str]:
+        """Who guessed the tokens of the last pass; none where the text has no token yet."""
+        return self.rounds[-1].sources if self.rounds else ["target"] * len(self.output)
+
     def begin(self, logits_1V: Tensor) -> None:
         """Takes the first token from the logits [1, V] after the prompt."""
         self.prefill_ms = ms_since(self.started)
@@ -89,7 +98,7 @@ class Progress:
     def draft(self) -> Draft:
         """What to check next. Never drafts past the token limit: the target's own next token needs a place too."""
         room = min(self.draft_length.most, self.request.stopper.max_new_tokens - len(self.output) - 1)
-        if room <= 0:
+        if room <= 0 or not self.request.is_drafted:
             return NOTHING
         try:
             draft = self.drafter.propose(self.context, room)

@@ -25,6 +25,11 @@ class Round:
     draft_ms: float
     verify_ms: float
 
+    @property
+    def sources(self) -> list[str]:
+        """For each emitted token: the drafter that guessed it, or `target`."""
+        return [self.source] * self.num_accepted + ["target"] * (self.num_emitted - self.num_accepted)
+
 
 @dataclass(frozen=True)
 class Speculation(Generation):
@@ -44,10 +49,8 @@ class Speculation(Generation):
     @property
     def sources(self) -> list[str]:
         """For each token: the drafter that guessed it, or `target`."""
-        sources = ["target"] * min(1, len(self.tokens))
-        for step in self.rounds:
-            sources += [step.source] * step.num_accepted + ["target"] * (step.num_emitted - step.num_accepted)
-        return sources
+        first = ["target"] * min(1, len(self.tokens))
+        return [*first, *(source for step in self.rounds for source in step.sources)]
 
 
 def mean_accepted_tokens(rounds: Sequence[Round]) -> float:

@@ -5,10 +5,10 @@ after it. Every row keeps its own number of drafted tokens. A row whose text has
 a server can run one engine for many: `add`, `step`, `cancel`. Each text is the one it would have alone.
 """
 
-# B rows, K query rows of a pass, V vocabulary
+# K query rows of a pass, V vocabulary
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -37,6 +37,8 @@ class Event:
     request_id: int
     tokens: Sequence[int] = ()
     """Emitted in this step; what stops cut off is not among them."""
+    sources: Sequence[str] = ()
+    """For each of them: the drafter that guessed it, or `target`."""
     result: Speculation | None = None
     """The whole text, with its last event."""
     failure: Exception | None = None
@@ -80,7 +82,7 @@ class Scheduler:
         Args:
             drafters: one for each row of the model; a row's drafter is reset before each of its requests.
             num_draft: most drafted tokens a pass and row, or who decides it, one for each row.
-            verifier: of all requests; by default `greedy`, or `block` for a request that samples.
+            verifier: of all requests that name none; by default `greedy`, or `block` for a request that samples.
             allow_lossy: consent to a verifier that does not keep the target's own law.
             in_pieces: long prompts are fed in pieces while other rows decode (engines of several rows).
 
@@ -140,7 +142,7 @@ class Scheduler:
         return events
 
     def _verifier_for(self, request: Request) -> Verifier:
-        return self.verifier or (Block() if request.settings.do_sample else Greedy())
+        return request.verifier or self.verifier or (Block() if request.settings.do_sample else Greedy())
 
     def _drop_cancelled(self) -> None:
         gone = self.cancelled.copy()
@@ -218,10 +220,10 @@ class Scheduler:
             drafts[row] = progress.draft()
             draft_ms[row] = ms_since(start)
         start = time.perf_counter()
-        logits_BKV = self._pass(drafts)
+        logits = self._pass(drafts)
         events = []
         for row, progress in decoding.items():
-            logits_KV = logits_BKV[row, : len(drafts[row].tokens) + 1]
+            logits_KV = logits[row]
             try:
                 verdict = self._settle(row, progress, drafts[row], logits_KV)
                 progress.advance(drafts[row], verdict, logits_KV, draft_ms[row], ms_since(start))
@@ -244,9 +246,9 @@ class Scheduler:
         output = seat.progress.output
         news, seat.num_told = output[seat.num_told :], len(output)
         if seat.progress.reason is None:
-            return [Event(seat.number, news)] if news else []
+            return [Event(seat.number, news, seat.progress.newest_sources)] if news else []
         self._empty(row)
-        return [Event(seat.number, news, seat.progress.result())]
+        return [Event(seat.number, news, seat.progress.newest_sources, seat.progress.result())]
 
     def _fail(self, row: int, failure: Exception) -> Event:
         number = self.seats[row].number
@@ -261,18 +263,12 @@ class Scheduler:
         elif length := self.model.lengths[row]:
             self.model.rollback([length if other == row else 0 for other in range(self.model.batch_size)])
 
-    def _pass(self, drafts: dict[int, Draft]) -> Tensor:
-        """Feeds each decoding row its last token and its draft; returns logits [B, K, V]."""
+    def _pass(self, drafts: Mapping[int, Draft]) -> Mapping[int, Tensor]:
+        """Feeds each decoding row its last token and its draft; returns their logits [K, V]."""
         if self.model.batch_size == 1:
-            return _one_row_pass(self.model, self.seats[0].progress.context[-1], drafts[0])
-        width = max(len(draft.tokens) for draft in drafts.values()) + 1
-        ids_BK = torch.zeros(self.model.batch_size, width, dtype=torch.long)
-        counts = [0] * self.model.batch_size
-        for row, draft in drafts.items():
-            tokens = [self.seats[row].progress.context[-1], *draft.tokens]
-            ids_BK[row, : len(tokens)] = torch.tensor(tokens)
-            counts[row] = len(tokens)
-        return _ragged(self.model).forward_ragged(ids_BK, counts)
+            return {0: _one_row_pass(self.model, self.seats[0].progress.context[-1], drafts[0])[0]}
+        tokens = {row: [self.seats[row].progress.context[-1], *draft.tokens] for row, draft in drafts.items()}
+        return _ragged(self.model).forward_ragged(tokens)
 
 
 def _one_row_pass(model: CausalLM, last_token: int, draft: Draft) -> Tensor:
