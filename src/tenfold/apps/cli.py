@@ -118,6 +118,34 @@ def report(
     print_json({"report": str(page)}) if json else print(page)
 
 
+def config_command(name: str, summary: str) -> None:
+    """Registers a command whose words are parsed by settings that are loaded only when it is called."""
+
+    @app.command(name=name, help=summary, help_flags=[], version_flags=[])
+    def dispatch(*words: Annotated[str, PASS_ON]) -> None:
+        from tenfold.apps import serving_commands
+
+        serving_commands.run(name, words)
+
+
+config_command("serve", "Serve a model over OpenAI's HTTP interface, decoding speculatively for many clients at a time.")
+
+
+@app.command(
+    name="loadtest",
+    help="Measure a server under load, beside another server; then besiege it.",
+    help_flags=[],
+    version_flags=[],
+)
+def loadtest(*words: Annotated[str, PASS_ON]) -> None:
+    from tenfold.apps import verb_command, wiring
+
+    verb_command.run_words("loadtest", "serve-loadtest", wiring.verb("serve.loadtest"), words)
+
+
+config_command("ui", "Open a web page: chat with the guessed tokens shown, runs with their reports, runs compared.")
+
+
 @app.command
 def publish(run: str, name: str, *, runs: Runs = RUNS) -> None:
     """Write a run's numbers to results/NAME.json, and rewrite the READMEs' tables from results/."""

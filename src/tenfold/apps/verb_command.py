@@ -33,9 +33,12 @@ def dispatch(system: System, words: Sequence[str]) -> None:
         print(overview(system))
         return
     verb = wiring.verb(f"{system.name}.{words[0]}")
-    command(system.name, words[0], verb)(
-        list(words[1:]), exit_on_error=False, print_error=False, result_action="return_value"
-    )
+    run_words(f"{system.name} {words[0]}", f"{system.name}-{words[0]}", verb, words[1:])
+
+
+def run_words(title: str, kind: str, verb: Verb, words: Sequence[str]) -> None:
+    """Runs a verb whose settings are given as words of a command line; its runs are of this kind."""
+    command(title, kind, verb)(list(words), exit_on_error=False, print_error=False, result_action="return_value")
 
 
 def overview(system: System) -> str:
@@ -48,14 +51,14 @@ def overview(system: System) -> str:
     )
 
 
-def command(system: str, name: str, verb: Verb) -> App:
+def command(title: str, kind: str, verb: Verb) -> App:
     """The command-line program of one verb."""
     settings = Annotated[verb.config, Parameter(name="*", negative_iterable=())]
-    program = App(name=f"tenfold {system} {name}", help=verb.config.__doc__ or "", version_flags=[], help_format="plaintext")
+    program = App(name=f"tenfold {title}", help=verb.config.__doc__ or "", version_flags=[], help_format="plaintext")
 
     def run_verb(*, config: settings = None, json: Json = False, resume: Resume = False, runs: Runs = RUNS) -> None:  # pyright: ignore
         open_run = store.resume if resume else store.start
-        run = open_run(runs, f"{system}-{name}", config or parse(verb.config, {}))
+        run = open_run(runs, kind, config or parse(verb.config, {}))
         metrics = perform(verb, run, json=json)
         print_json(metrics) if json else print(verb.summary(metrics), f"run: {run.folder}", sep="\n")
 
