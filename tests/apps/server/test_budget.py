@@ -21,13 +21,13 @@ def test_who_hardly_ever_guesses_right_pauses_and_tries_again():
     length = SharedLength(5, 12, lambda: 1)
     rounds = 0
     while length.most:
-        length.observe(step(5, 0), 0)
+        length.observe(step(5, 0), 0, [])
         rounds += 1
     assert 10 < rounds < 30
     for _ in range(PAUSE):
         assert length.most == 0
-        length.observe(step(0, 0), 0)
+        length.observe(step(0, 0), 0, [])
     assert length.most == 5
     for _ in range(100):
-        length.observe(step(5, 3), 0)
+        length.observe(step(5, 3), 0, [])
     assert length.most == 5

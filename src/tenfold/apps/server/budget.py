@@ -1,6 +1,6 @@
 """How many tokens each row may guess, where all rows share the tokens of a pass."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tenfold.nn.drafting import Draft
 from tenfold.systems.specdec.rounds import Round
@@ -38,7 +38,7 @@ class SharedLength:
     def trim(self, draft: Draft, length: int) -> Draft:
         return draft
 
-    def observe(self, step: Round, length: int) -> None:
+    def observe(self, step: Round, length: int, accepted: Sequence[int]) -> None:
         if self.pause:
             self.pause -= 1
         elif step.num_drafted:

@@ -22,6 +22,7 @@ from tenfold.apps.server.streams import EventStream, events
 from tenfold.nn.drafting import Drafter
 from tenfold.nn.models import LoadedModel
 from tenfold.nn.sampling import GenerationSettings
+from tenfold.systems.specdec.draft_length import DraftLength
 from tenfold.systems.specdec.drafters import making
 from tenfold.systems.specdec.requests import Request
 from tenfold.systems.specdec.scheduler import Scheduler
@@ -106,7 +107,9 @@ def new_service(loaded: LoadedModel, config: ServeConfig) -> Service:
 def _scheduler(loaded: LoadedModel, config: ServeConfig) -> Scheduler:
     rows = range(loaded.engine.batch_size)
     seats: list[Scheduler] = []
-    lengths = [SharedLength(config.num_draft, config.pass_tokens, lambda: len(seats[0].seats) if seats else 1) for _ in rows]
+    lengths: list[DraftLength] = [
+        SharedLength(config.num_draft, config.pass_tokens, lambda: len(seats[0].seats) if seats else 1) for _ in rows
+    ]
     scheduler = Scheduler(loaded.engine, drafters=[_drafter(loaded, config) for _ in rows], num_draft=lengths)
     seats.append(scheduler)
     return scheduler

@@ -58,8 +58,8 @@ def page_routes(root: Path, model: str) -> APIRouter:
         if len(chosen) < 2:
             return sorry(UserError("choose at least two runs on the page Runs, then Compare"), 400)
         chosen.sort(key=lambda run: run.folder.name)
-        lines = {"settings": comparing.settings_lines(chosen), "metrics": comparing.metrics_lines(chosen)}
-        return page("compare.html.j2", "Runs", runs=chosen, **lines)
+        settings, metrics = comparing.settings_lines(chosen), comparing.metrics_lines(chosen)
+        return page("compare.html.j2", "Runs", runs=chosen, settings=settings, metrics=metrics)
 
     @router.get("/runs/{kind}/{name}")
     def show_run(kind: str, name: str) -> Response:
