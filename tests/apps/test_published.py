@@ -58,6 +58,23 @@ def test_a_place_without_a_result_is_an_error(tmp_path):
         published.refresh([page], results=tmp_path)
 
 
+def test_an_overview_has_a_line_for_every_result(finished, tmp_path):
+    published.publish(finished, "count", results=tmp_path)
+    published.publish(finished, "count-again", results=tmp_path)
+    (tmp_path / "notes.json").write_text('{"what": "not a verb"}')
+    page = tmp_path / "README.md"
+    page.write_text("before\n<!-- results -->\nstale\n<!-- /results -->\nafter\n")
+    published.refresh([page], results=tmp_path)
+    lines = page.read_text().splitlines()
+    assert [line.split(" | ")[:2] for line in lines if "specdec count" in line] == [
+        ["| [`specdec count`](src/tenfold/systems/specdec/README.md) (count)", "total 7"],
+        ["| [`specdec count`](src/tenfold/systems/specdec/README.md) (count-again)", "total 7"],
+    ]
+    assert (
+        lines[0] == "before" and lines[-1] == "after" and "stale" not in lines and not any("notes" in line for line in lines)
+    )
+
+
 def test_publishing_one_result_leaves_the_places_of_others_alone(finished, tmp_path):
     published.publish(finished, "count", results=tmp_path)
     page = tmp_path / "README.md"

@@ -1,7 +1,8 @@
 """Published numbers: one small JSON per result in results/, and the tables of the READMEs made from them.
 
 A result holds what was run, on what, and what came out, so that anyone can repeat it. READMEs carry marked places,
-`<!-- results:NAME -->` to `<!-- /results -->`; what stands between them is written here and never by hand.
+`<!-- results:NAME -->` to `<!-- /results -->` for one result and `<!-- results -->` for a line on each; what stands between
+them is written here and never by hand.
 """
 
 import json
@@ -18,6 +19,7 @@ from tenfold.store.artifacts import data_name
 
 RESULTS = Path("results")
 PLACE = re.compile(r"(<!-- results:(?P<name>[\w-]+) -->\n).*?(<!-- /results -->)", re.DOTALL)
+OVERVIEW = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 
 
 def publish(folder: Path, name: str, *, results: Path = RESULTS) -> Path:
@@ -52,7 +54,7 @@ def portable(value: Any) -> Any:
 
 
 def refresh(pages: Sequence[Path], *, name: str | None = None, results: Path = RESULTS) -> list[Path]:
-    """Rewrites the marked places of the given Markdown files, only those of `name` if one is given.
+    """Rewrites the marked places of the given Markdown files, of single results only those of `name` if one is given.
 
     Returns the files that changed.
 
@@ -67,7 +69,7 @@ def refresh(pages: Sequence[Path], *, name: str | None = None, results: Path = R
     changed = []
     for page in pages:
         text = page.read_text(encoding="utf-8")
-        fresh = PLACE.sub(fill, text)
+        fresh = OVERVIEW.sub(lambda match: match[1] + _overview(results) + match[2], PLACE.sub(fill, text))
         if fresh != text:
             atomic.write_text(page, fresh)
             changed.append(page)
@@ -83,6 +85,21 @@ def markdown_pages(root: Path) -> list[Path]:
     ]
 
 
+def _overview(results: Path) -> str:
+    """A table with the first line of every result's summary."""
+    lines = ["| result | what came out | when, on what |", "|---|---|---|"]
+    for path in sorted(results.glob("*.json")):
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if "verb" in record:
+            system, _, verb = record["verb"].partition(".")
+            headline = wiring.verb(record["verb"]).summary(record["metrics"]).splitlines()[0].replace("|", "/")
+            machine = f"{_date(record)}, {record['environment']['processor']}, {record['environment']['cores']} cores"
+            lines.append(
+                f"| [`{system} {verb}`](src/tenfold/systems/{system}/README.md) ({path.stem}) | {headline} | {machine} |"
+            )
+    return "\n".join([*lines, ""])
+
+
 def _section(path: Path) -> str:
     if not path.is_file():
         raise MissingArtifactError(f"no result {str(path)!r}; publish a run under that name first, with `tenfold publish`")
@@ -90,10 +107,14 @@ def _section(path: Path) -> str:
     system, _, verb = record["verb"].partition(".")
     settings = " ".join(f"{key}={_plain(value)}" for key, value in record["config"].items())
     environment = record["environment"]
-    date = f"{record['date'][:4]}-{record['date'][4:6]}-{record['date'][6:]}"
-    machine = f"{environment['processor']}, {environment['cores']} cores; torch {environment['packages']['torch']}; {date}"
+    torch = environment["packages"]["torch"]
+    machine = f"{environment['processor']}, {environment['cores']} cores; torch {torch}; {_date(record)}"
     summary = wiring.verb(record["verb"]).summary(record["metrics"])
     return f"`tenfold {system} {verb}` with {settings}\n({machine}, commit {environment['commit']})\n\n```\n{summary}\n```\n"
+
+
+def _date(record: dict[str, Any]) -> str:
+    return f"{record['date'][:4]}-{record['date'][4:6]}-{record['date'][6:]}"
 
 
 def _plain(value: Any) -> str:

@@ -126,7 +126,7 @@ def _openmp() -> Path | None:
         lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
-    home = Path(torch.__file__).parent
+    home = Path(torch.__file__).resolve().parent  # the maps name files by their real paths
     loaded = {Path(line.split(maxsplit=5)[-1]) for line in lines if "libgomp" in line}
     return next((path for path in sorted(loaded) if path.is_relative_to(home.parent)), None)
 
