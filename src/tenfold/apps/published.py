@@ -88,7 +88,7 @@ def markdown_pages(root: Path) -> list[Path]:
 def _overview(results: Path) -> str:
     """A table with the first line of every result's summary."""
     lines = ["| result | what came out | when, on what |", "|---|---|---|"]
-    for path in sorted(results.glob("*.json")):
+    for path in sorted(results.glob("*.json"), key=lambda path: path.stem):
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if "verb" in record:
             system, _, verb = record["verb"].partition(".")
