@@ -18,7 +18,7 @@ from tenfold.core.errors import ApparatusError
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "content_filter"]
-FailureKind = Literal["rate_limit", "server", "timeout", "connection", "malformed", "rejected", "unsupported"]
+FailureKind = Literal["rate_limit", "server", "timeout", "connection", "malformed", "too_long", "rejected", "unsupported"]
 TRANSIENT: frozenset[FailureKind] = frozenset({"rate_limit", "server", "timeout", "connection", "malformed"})
 """Kinds of failure that may be gone when the same request is sent again."""
 
@@ -30,7 +30,8 @@ class ProviderError(ApparatusError):
         super().__init__(f"{kind}: {message}")
         self.kind: FailureKind = kind
         """rate_limit (429), server (5xx), timeout, connection (lost before the reply was whole), malformed (a reply that
-        cannot be read), rejected (the endpoint refuses this request or this key), unsupported (nothing was sent)."""
+        cannot be read), too_long (the conversation does not fit into the model), rejected (the endpoint refuses this
+        request or this key), unsupported (nothing was sent)."""
         self.message = message
         self.retry_after_s = retry_after_s
         """How long the endpoint asks us to wait, where it said so."""

@@ -6,6 +6,7 @@ the one thing that matters: without a choice that holds a message there is no an
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,12 @@ FINISH_REASONS: Mapping[str, FinishReason] = {
     "max_tokens": "length",
     "content_filter": "content_filter",
 }
+TOO_LONG = re.compile(
+    r"context[_ ]length|context (?:window|size)|maximum (?:context|number of tokens|model length)|"
+    r"(?:prompt|input|request)\b.{0,40}\b(?:is|are) (?:too long|longer than)|too many (?:input |prompt )?tokens",
+    re.IGNORECASE,
+)
+"""How endpoints say that a conversation does not fit."""
 BROKEN_OFF = {"error", "abort"}
 """What routers and vLLM write where the answer broke off for a reason of their own, with status 200."""
 
@@ -75,6 +82,11 @@ def read(text: str, request: ChatRequest) -> ChatReply:
         usage=_usage(body),
         reasoning=str(message.get("reasoning_content") or message.get("reasoning") or ""),
     )
+
+
+def is_too_long(status: int, told: str) -> bool:
+    """Whether a refusal, by its status and words, means that the conversation does not fit into the model."""
+    return status in (400, 413, 422) and TOO_LONG.search(told) is not None
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -63,19 +63,23 @@ class Endpoint:
             ProviderError: of any kind.
         """
         is_openai = self._host == urlsplit(OPENAI_URL).netloc
-        return completions.read(await self._post(completions.payload(self.model, request, is_openai=is_openai)), request)
+        payload = completions.payload(self.model, request, is_openai=is_openai)
+        # a drawn answer without a seed may be wanted twice; with one, the same request is the same answer
+        key = None if request.seed is None else request.digest
+        return completions.read(await self._post(payload, key), request)
 
     @property
     def _host(self) -> str:
         return urlsplit(self.base_url).netloc.rpartition("@")[2]
 
-    async def _post(self, payload: dict[str, Any]) -> str:
-        """Sends one request; returns the body of its answer."""
+    async def _post(self, payload: dict[str, Any], key: str | None) -> str:
+        """Sends one request; returns the body of its answer. Whoever honours the key does not bill a repetition."""
+        options: Any = {} if key is None else {"headers": {"Idempotency-Key": key}}
         client = await self._leases.get().client()
         try:
             async with asyncio.timeout(self.timeout_s):
                 # as text and by `post`: the SDK's typed way costs twice the time, and drops what it does not know
-                return await client.post("/chat/completions", body=payload, cast_to=str)
+                return await client.post("/chat/completions", body=payload, cast_to=str, options=options)
         except TimeoutError:
             raise ProviderError("timeout", f"no answer from {self._host} within {self.timeout_s:g} s") from None
         except openai.APIStatusError as error:
@@ -143,6 +147,8 @@ def _status_failure(error: openai.APIStatusError, host: str) -> ProviderError:
     kind: FailureKind = "server" if status >= 500 else STATUS_KINDS.get(status, "rejected")
     if error.code == "insufficient_quota":  # a 429 that no waiting cures
         kind = "rejected"
+    if completions.is_too_long(status, f"{error.code} {_told(error)}"):
+        kind = "too_long"
     retry_after_s = _seconds(error.response.headers.get("retry-after"))
     return ProviderError(kind, f"{host} answered {status}: {_told(error)}", retry_after_s=retry_after_s)
 

@@ -38,7 +38,8 @@ class Retrying(Wrapper):
         self.failures: Counter[FailureKind] = Counter()
         """Failed attempts by kind, those that a later attempt made good included."""
         self._sleep = sleep
-        self._on_failure = on_failure
+        self.on_failure = on_failure
+        """Hears of every failed attempt, also of those that a later one makes good."""
 
     async def chat(self, request: ChatRequest) -> ChatReply:
         """The first reply that comes.
@@ -51,7 +52,7 @@ class Retrying(Wrapper):
                 return await self.model.chat(request)
             except ProviderError as failure:
                 self.failures[failure.kind] += 1
-                self._on_failure(request, failure)
+                self.on_failure(request, failure)
                 if not self._may_pass(failure):
                     raise
                 if attempt == self.attempts:

@@ -37,6 +37,10 @@ Generate = Callable[[LoadedModel, Sequence[int], GenerationSettings, Stopper], G
 """Another way to the same text, for example a speculative one; must be lossless."""
 
 
+class RoomError(UserError):
+    """A text that does not fit into the model."""
+
+
 @dataclass(frozen=True)
 class Scores:
     """Log-probabilities of candidates (natural, summed over their tokens), and how many tokens each has."""
@@ -87,8 +91,8 @@ class LocalChat:
         """Answers one request; a budget beyond the model's last position ends there, with the reason `length`.
 
         Raises:
-            ProviderError: unsupported (pictures), rejected (the prompt does not fit, or the schema cannot be used), or
-                server (the model's numbers are broken).
+            ProviderError: unsupported (pictures), too_long (the prompt does not fit), rejected (the schema cannot be used),
+                or server (the model's numbers are broken).
         """
         is_given_up = threading.Event()
         try:
@@ -101,6 +105,8 @@ class LocalChat:
             raise ProviderError("unsupported", f"{self.name} takes no pictures; use a model that sees")
         try:
             return self._scored(request) if request.candidates else self._written(request, is_given_up)
+        except RoomError as error:
+            raise ProviderError("too_long", str(error)) from None
         except UserError as error:
             raise ProviderError("rejected", str(error)) from None
         except NumericalError as error:
@@ -211,11 +217,11 @@ class LocalChat:
         """How many tokens may follow that many; the last one needs no position.
 
         Raises:
-            UserError: so many do not fit.
+            RoomError: so many do not fit.
         """
         positions = self.loaded.engine.max_positions
         if num_tokens > positions:
-            raise UserError(f"the prompt has {num_tokens} tokens, but {self.name} has {positions} positions; shorten it")
+            raise RoomError(f"the prompt has {num_tokens} tokens, but {self.name} has {positions} positions; shorten it")
         return positions - num_tokens + 1
 
 

@@ -7,6 +7,9 @@ never done twice, and work whose parents have not changed is found again. A resu
     dropped  was given up for good, with a reason; never changes again
     failed   the apparatus failed, with a reason; a later run may replace it by done or dropped, or by a newer reason
 
+Beside the work lie claims: what a piece of work may cost, noted before it is begun and settled when the cost is known. Those
+of a killed process stay, because what it had begun may have been paid. Claims are no part of the content (`digest`).
+
 What was put is on disk before `put` returns (WAL; a power cut may take the last moments, a kill takes nothing). Several
 processes may use one file. Iteration goes by (kind, key), in pages, so memory does not grow with the number of rows.
 """
@@ -20,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
@@ -40,6 +44,7 @@ CREATE TABLE IF NOT EXISTS work (
     PRIMARY KEY (kind, key)
 ) WITHOUT ROWID
 """
+CLAIMS = "CREATE TABLE IF NOT EXISTS claim (id TEXT PRIMARY KEY, cost BLOB NOT NULL) WITHOUT ROWID"
 PUT = """
 INSERT INTO work VALUES (?, ?, ?, ?, ?) ON CONFLICT (kind, key) DO
 UPDATE SET rank = excluded.rank, reason = excluded.reason, result = excluded.result WHERE work.rank = 0
@@ -158,6 +163,25 @@ class Ledger:
                 batch = []
         self._write(batch)
 
+    def claim(self, cost: Any) -> str:
+        """Notes what work that is about to begin may cost; returns the claim's id."""
+        name = uuid4().hex
+        self._database.execute("INSERT INTO claim VALUES (?, ?)", (name, _bytes(cost)))
+        return name
+
+    def settle(self, name: str) -> None:
+        """The cost is known, or there was none: forgets a claim."""
+        self._database.execute("DELETE FROM claim WHERE id = ?", (name,))
+
+    def claims(self) -> dict[str, Any]:
+        """What is open, by id: work under way, and what killed processes had begun."""
+        return {name: json.loads(cost) for name, cost in self._database.execute("SELECT id, cost FROM claim ORDER BY id")}
+
+    def take_claims(self, other: "Ledger") -> None:
+        """Takes over what is open in another ledger; twice is as good as once."""
+        rows = other._database.execute("SELECT id, cost FROM claim").fetchall()
+        self._database.executemany("INSERT OR IGNORE INTO claim VALUES (?, ?)", rows)
+
     def put_many(self, kind: str, results: Mapping[str, Any]) -> None:
         """Files many results in one transaction; as `put` for each."""
         with self._transaction():
@@ -202,6 +226,7 @@ class Ledger:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = NORMAL")
         self._database.execute(TABLE)
+        self._database.execute(CLAIMS)
         self._database.execute(f"PRAGMA user_version = {SCHEMA}")
 
 

@@ -23,11 +23,12 @@ from tenfold.store import runs
 from tenfold.store.artifacts import data_folder
 from tenfold.systems.glan.benchmarks import load_benchmarks
 from tenfold.systems.glan.decontaminate import Decontaminator
-from tenfold.systems.glan.duplicates import jaccard, near_duplicates
+from tenfold.systems.glan.duplicates import near_duplicates
 from tenfold.systems.glan.exporting import ExportConfig, export
 from tenfold.systems.glan.gates import check
 from tenfold.systems.glan.gating import GateConfig, gate
 from tenfold.systems.glan.grams import shingles
+from tenfold.systems.glan.minhash import jaccard
 from tenfold.systems.glan.pair_files import write_pairs
 from tenfold.systems.glan.tree import Pair
 
@@ -85,7 +86,7 @@ def contamination(number: int) -> dict[str, Any]:
     ]
     windows = list(textbook_windows())
     started = time.perf_counter()
-    false = [hit for window in windows if (hit := table.check(window))]
+    false = [hit for hit in table.check_all(windows) if hit]
     seconds = time.perf_counter() - started
     return {
         "items": len(items),

@@ -45,7 +45,41 @@ def test_leaves_what_only_sounds_alike(text):
 
 
 def test_finds_nothing_without_items():
-    assert Decontaminator([]).check(LONG) is None
+    assert Decontaminator([]).check(LONG) is None and Decontaminator([]).check_all([LONG, ""]) == [None, None]
+
+
+def test_many_texts_together_are_judged_as_one_by_one():
+    rng = random.Random(3)
+    words = [
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "epsilon",
+        "zeta",
+        "eta",
+        "theta",
+        "iota",
+        "kappa",
+        "lambda",
+        "mu",
+        "nu",
+        "xi",
+        "omicron",
+        "pi",
+        "rho",
+        "sigma",
+        "tau",
+    ]
+    items = [BenchmarkItem("own", str(n), " ".join(rng.choices(words, k=rng.randint(4, 30)))) for n in range(60)]
+    table = Decontaminator(items)
+    texts = [" ".join(rng.choices(words, k=rng.randint(0, 40))) for _ in range(200)]
+    texts += [f"{texts[n]} {items[n % 60].text} {texts[-n]}" for n in range(60)]
+    texts += [" ".join(items[n].text.split()[n % 4 :: 1 + n % 2]) for n in range(60)]
+    rng.shuffle(texts)
+    one_by_one = [table.check(text) for text in texts]
+    assert table.check_all(texts) == one_by_one and 60 < sum(hit is not None for hit in one_by_one) < len(texts)
+    assert table.check_all([]) == []
 
 
 def test_reads_a_file_of_questions(tmp_path):

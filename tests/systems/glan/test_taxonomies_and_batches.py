@@ -10,7 +10,8 @@ from tenfold.llm.chat import ChatRequest, ProviderError, assistant, user
 from tenfold.llm.scripted import Scripted
 from tenfold.store import runs
 from tenfold.systems.glan import generating, surveying
-from tenfold.systems.glan.generating import GenerateConfig, describe, generate
+from tenfold.systems.glan.generating import GenerateConfig, generate
+from tenfold.systems.glan.outcome import describe
 from tenfold.systems.glan.page import build
 from tenfold.systems.glan.proposing import united
 from tenfold.systems.glan.surveying import TaxonomyConfig, survey

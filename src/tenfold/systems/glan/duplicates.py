@@ -1,100 +1,164 @@
-"""Near duplicates by MinHash: 128 hash functions over word 3-shingles, bands to find candidates, true Jaccard to decide.
+"""Duplicates among any number of texts, in bounded memory: texts and the keys of their bands lie in a scratch SQLite file.
 
-A text is a duplicate where an earlier text that was kept shares at least 0.8 of their shingles. With 21 bands of 6 rows a
-pair of Jaccard 0.8 becomes a candidate with probability 0.998, one of 0.3 with 0.015. What decides is the Jaccard index
-itself, so there are no false positives.
+A text is a duplicate where an earlier text that was kept has the same words, and a near duplicate where it shares at least
+0.8 of their word 3-shingles. MinHash bands name the candidates (`minhash`); what decides is the Jaccard index itself, so
+there are no false positives. In memory is one band at a time: 24 bytes a text.
 """
 
-# N texts, S shingles of all texts together, H hash functions, B bands, R rows of a band
-from collections.abc import Iterator, Sequence
+# N texts, B bands
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.systems.glan.grams import Hashes, gram_hashes, mixed, shingles, word_hashes, words_of
+from tenfold.systems.glan.grams import gram_hashes, shingles, word_hashes, words_of
+from tenfold.systems.glan.minhash import NUM_BANDS, SHINGLE, band_keys, jaccard, signatures
 
-NUM_HASHES = 128
-NUM_BANDS, ROWS = 21, 6
-SHINGLE = 3
 THRESHOLD = 0.8
 BATCH = 512
 """Texts that are hashed together."""
 MOST_EARLIER = 64
 """Earlier members of one band's bucket with which a text is compared."""
-_RNG = np.random.default_rng(2402_13064)
-FACTORS_H = _RNG.integers(1, 2**63, NUM_HASHES, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-OFFSETS_H = _RNG.integers(0, 2**63, NUM_HASHES, dtype=np.uint64)
+EXACT = NUM_BANDS
+"""A further band: its key is made of all words, so its buckets hold equal texts."""
+IN_MEMORY = Path(":memory:")
+TABLES = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+CREATE TABLE text (number INTEGER PRIMARY KEY, text TEXT NOT NULL);
+CREATE TABLE batch (batch INTEGER PRIMARY KEY, numbers BLOB NOT NULL);
+CREATE TABLE keys (band INTEGER, batch INTEGER, keys BLOB NOT NULL, PRIMARY KEY (band, batch));
+CREATE TABLE candidate (number INTEGER, earlier INTEGER, PRIMARY KEY (number, earlier)) WITHOUT ROWID;
+"""
 
 
-def near_duplicates(texts: Sequence[str], *, threshold: float = THRESHOLD) -> dict[int, int]:
-    """For each text that is a near duplicate of an earlier kept one, by index: the earlier one's index."""
-    found: dict[int, int] = {}
-    for index, earlier in _candidates(texts):
-        own = shingles(texts[index], SHINGLE)
+class Duplicate(NamedTuple):
+    """A text that repeats an earlier, kept one."""
+
+    number: int
+    earlier: int
+    is_exact: bool
+
+
+class Texts:
+    """Numbered texts in a scratch file, or in memory; a context manager that leaves the file to its owner."""
+
+    def __init__(self, path: Path = IN_MEMORY) -> None:
+        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database.executescript(TABLES)
+        self._pending: list[tuple[int, str]] = []
+        self._num_batches = 0
+
+    def __enter__(self) -> "Texts":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+    def add(self, number: int, text: str) -> None:
+        """Files a text; numbers must rise, and the earlier of two equal texts has the lower one."""
+        self._pending.append((number, text))
+        if len(self._pending) == BATCH:
+            self._flush()
+
+    def duplicates(self, *, threshold: float = THRESHOLD) -> Iterator[Duplicate]:
+        """The texts that repeat an earlier kept one, in order; asked once, when all texts are there."""
+        self._flush()
+        self._find_candidates()
+        found: set[int] = set()
+        rows = self._database.execute("SELECT number, earlier FROM candidate ORDER BY number, earlier")
+        for number, some in groupby(rows, key=lambda row: row[0]):
+            kept = [earlier for _, earlier in some if earlier not in found]
+            duplicate = self._verified(number, kept, threshold)
+            if duplicate is not None:
+                found.add(number)
+                yield duplicate
+
+    def all(self) -> Iterator[tuple[int, str]]:
+        """Every text with its number, in order."""
+        self._flush()
+        return iter(self._database.execute("SELECT number, text FROM text ORDER BY number"))
+
+    def _verified(self, number: int, earlier: Sequence[int], threshold: float) -> Duplicate | None:
+        """The first of the earlier texts that this one repeats."""
+        if not earlier:
+            return None
+        text = self._text(number)
+        words, own = words_of(text), shingles(text, SHINGLE)
         for other in earlier:
-            if other not in found and jaccard(own, shingles(texts[other], SHINGLE)) >= threshold:
-                found[index] = other
-                break
-    return found
+            other_text = self._text(other)
+            if jaccard(own, shingles(other_text, SHINGLE)) >= threshold:
+                return Duplicate(number, other, words == words_of(other_text))
+        return None
+
+    def _text(self, number: int) -> str:
+        return self._database.execute("SELECT text FROM text WHERE number = ?", (number,)).fetchone()[0]
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        words = [words_of(text) for _, text in self._pending]
+        keys_NB = np.column_stack([band_keys(signatures(words)), [_whole_key(each) for each in words]])
+        numbers = np.array([number for number, _ in self._pending], dtype=np.int64)
+        batch = self._num_batches
+        bands = ((band, batch, keys_NB[:, band].tobytes()) for band in range(NUM_BANDS + 1))
+        self._database.execute("BEGIN")
+        self._database.executemany("INSERT INTO text VALUES (?, ?)", self._pending)
+        self._database.execute("INSERT INTO batch VALUES (?, ?)", (batch, numbers.tobytes()))
+        self._database.executemany("INSERT INTO keys VALUES (?, ?, ?)", bands)
+        self._database.execute("COMMIT")
+        self._num_batches += 1
+        self._pending = []
+
+    def _find_candidates(self) -> None:
+        numbers = self._joined("SELECT numbers FROM batch ORDER BY batch", (), np.int64)
+        for band in range(NUM_BANDS + 1):
+            keys = self._joined("SELECT keys FROM keys WHERE band = ? ORDER BY batch", (band,), np.uint64)
+            self._database.execute("BEGIN")
+            self._database.executemany(
+                "INSERT OR IGNORE INTO candidate VALUES (?, ?)",
+                ((member, earlier) for bucket in _buckets(keys) for member, earlier in _earlier(numbers[bucket].tolist())),
+            )
+            self._database.execute("COMMIT")
+
+    def _joined(self, query: str, values: tuple[int, ...], dtype: type[np.generic]) -> NDArray[np.generic]:
+        """Blobs of all batches as one array."""
+        parts = [np.frombuffer(blob, dtype=dtype) for (blob,) in self._database.execute(query, values)]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=dtype)
 
 
-def jaccard(first: Hashes, second: Hashes) -> float:
-    """Shared part of two sets of distinct hashes."""
-    shared = len(np.intersect1d(first, second, assume_unique=True))
-    union = len(first) + len(second) - shared
-    return shared / union if union else 1.0
+def near_duplicates(texts: Sequence[str], *, threshold: float = THRESHOLD) -> Mapping[int, int]:
+    """For each text that repeats an earlier kept one, nearly or exactly, by index: the earlier one's index."""
+    with Texts() as store:
+        for number, text in enumerate(texts):
+            store.add(number, text)
+        return {each.number: each.earlier for each in store.duplicates(threshold=threshold)}
 
 
-def signatures(texts: Sequence[str]) -> NDArray[np.uint32]:
-    """MinHash signatures, one row of 128 numbers per text."""
-    parts = [_signatures(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]
-    return np.concatenate(parts) if parts else np.empty((0, NUM_HASHES), dtype=np.uint32)
+def _whole_key(words: Sequence[str]) -> int:
+    """One number for all words of a text."""
+    hashes = word_hashes(words)
+    return int(gram_hashes(hashes, len(hashes))[0]) if words else 0
 
 
-def _signatures(texts: Sequence[str]) -> NDArray[np.uint32]:
-    sets = [_shingles(text) for text in texts]
-    shingles_S = np.concatenate(sets)
-    starts = np.cumsum([0, *map(len, sets[:-1])])
-    signature_NH = np.empty((len(texts), NUM_HASHES), dtype=np.uint32)
-    for h, (factor, offset) in enumerate(zip(FACTORS_H, OFFSETS_H, strict=True)):
-        hashed_S = ((shingles_S * factor + offset) >> np.uint64(32)).astype(np.uint32)
-        signature_NH[:, h] = np.minimum.reduceat(hashed_S, starts)
-    return signature_NH
+def _earlier(bucket: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Every member of a bucket with the first ones before it."""
+    for place, member in enumerate(bucket):
+        yield from ((member, earlier) for earlier in bucket[: min(place, MOST_EARLIER)])
 
 
-def _shingles(text: str) -> Hashes:
-    """As `grams.shingles`, but repeated ones stay, which a minimum does not mind; at least one."""
-    hashes = word_hashes(words_of(text))
-    return gram_hashes(hashes, min(SHINGLE, len(hashes))) if len(hashes) else np.zeros(1, dtype=np.uint64)
-
-
-def band_keys(signature_NH: NDArray[np.uint32]) -> Hashes:
-    """One number per text and band; texts with equal rows in a band share it."""
-    rows_NBR = signature_NH[:, : NUM_BANDS * ROWS].reshape(len(signature_NH), NUM_BANDS, ROWS).astype(np.uint64)
-    keys_NB = np.zeros(rows_NBR.shape[:2], dtype=np.uint64)
-    for row in range(ROWS):
-        keys_NB = mixed(keys_NB + rows_NBR[:, :, row])
-    return keys_NB
-
-
-def _candidates(texts: Sequence[str]) -> Iterator[tuple[int, list[int]]]:
-    """Texts that share a band with earlier ones, in order, with the indexes of those."""
-    keys_NB = np.empty((len(texts), NUM_BANDS), dtype=np.uint64)
-    for start in range(0, len(texts), BATCH):
-        keys_NB[start : start + BATCH] = band_keys(_signatures(texts[start : start + BATCH]))
-    earlier: dict[int, set[int]] = {}
-    for band in range(NUM_BANDS):
-        for bucket in _buckets(keys_NB[:, band]):
-            for place, index in enumerate(bucket[1:], 1):
-                earlier.setdefault(index, set()).update(bucket[: min(place, MOST_EARLIER)])
-    for index in sorted(earlier):
-        yield index, sorted(earlier[index])
-
-
-def _buckets(keys_N: Hashes) -> Iterator[list[int]]:
-    """Indexes of equal keys, in order, where there are two or more."""
+def _buckets(keys_N: NDArray[np.generic]) -> Iterator[NDArray[np.intp]]:
+    """Places of equal keys, in order, where there are two or more."""
     order_N = np.argsort(keys_N, kind="stable")
-    ends = np.flatnonzero(np.diff(keys_N[order_N])) + 1
-    for bucket in np.split(order_N, ends):
-        if len(bucket) > 1:
-            yield bucket.tolist()
+    sorted_N = keys_N[order_N]
+    edges = np.flatnonzero(np.concatenate([[True], sorted_N[1:] != sorted_N[:-1], [True]])) if len(keys_N) else ORDERLESS
+    starts, ends = edges[:-1], edges[1:]
+    for place in np.flatnonzero(ends - starts > 1):
+        yield order_N[starts[place] : ends[place]]
+
+
+ORDERLESS = np.zeros(1, dtype=np.intp)

@@ -19,29 +19,32 @@ from tenfold.core.errors import UserError
 from tenfold.core.records import Metrics
 from tenfold.llm.chat import ChatModel
 from tenfold.llm.opening import PREFIX
-from tenfold.store.artifacts import sha256
 from tenfold.store.ledger import Entry, Ledger, only_worker
 from tenfold.store.progress import counter
 from tenfold.store.runs import Run
 from tenfold.systems.glan import scaling
-from tenfold.systems.glan.asking import KINDS, Asking
+from tenfold.systems.glan.asking import AGAIN_WHEN_CUT, KINDS, Asking
 from tenfold.systems.glan.batching import TakenIn, take_in, write_batch
-from tenfold.systems.glan.budget import Budget, BudgetConfig, spent_in
+from tenfold.systems.glan.budget import Budget, BudgetConfig, owed_in, spent_in
 from tenfold.systems.glan.estimate import estimate
-from tenfold.systems.glan.gating import gate_file, load_decontaminator
+from tenfold.systems.glan.gating import GateOptions, acceptance, gate_file, load_decontaminator
+from tenfold.systems.glan.merging import merge_file
+from tenfold.systems.glan.outcome import costs, ending, totals
 from tenfold.systems.glan.pair_files import write_pairs
+from tenfold.systems.glan.piloting import pilot
 from tenfold.systems.glan.pipeline import grow
 from tenfold.systems.glan.planner import Call, PlanConfig, Planner
 from tenfold.systems.glan.reading import Reader, Tally
+from tenfold.systems.glan.rounds import Accepts
 from tenfold.systems.glan.taxonomy import BUNDLED, choose, load_taxonomy
 from tenfold.systems.glan.teachers import is_local, open_teacher
 from tenfold.systems.glan.tree import Discipline
 
-LOCAL = {"temperature": 0.7, "question_tokens": 128, "answer_tokens": 256}
+LOCAL = {"temperature": 0.7, "question_tokens": 128, "answer_tokens": 256, "rounds": 1, "again_when_cut": 0}
 """What a local teacher is given where nothing else is said: it is smaller and slower than an endpoint's."""
 
 
-class GenerateConfig(PlanConfig, BudgetConfig):
+class GenerateConfig(PlanConfig, BudgetConfig, GateOptions):
     """Make instruction data from a taxonomy: subjects, syllabi, questions and answers by a teacher."""
 
     taxonomy: str = BUNDLED
@@ -56,10 +59,9 @@ class GenerateConfig(PlanConfig, BudgetConfig):
     """Most sessions that a one-turn request asks for, and most that are kept of a syllabus."""
     ledger: Path | None = None
     """File of the work ledger; give the same one again to add to a data set. By default it lies in the run directory."""
-    against: Names = ()
-    """Benchmarks whose items must not be in the data: gsm8k, mmlu, or JSONL files of questions."""
-    language: str = Field("en", pattern="^(en|any)$")
-    """Language of the pairs: en, or any for no such gate."""
+    again_when_cut: int | None = Field(None, ge=0)
+    """How often a reply that its limit cut off, or an empty one, is asked for again, the last time with twice the limit; by
+    default 2, and 0 for a local teacher."""
     concurrency: int = Field(16, ge=1)
     """Most requests in flight."""
     shard: str = ""
@@ -72,38 +74,44 @@ class GenerateConfig(PlanConfig, BudgetConfig):
     """Send nothing; write what is to be asked next as a file in OpenAI's Batch format."""
     dry_run: bool = False
     """Ask nothing; estimate calls, tokens and, with prices, money."""
+    pilot: int = Field(0, ge=0)
+    """With dry_run: ask so many calls of each kind first, to estimate by their replies, which are kept; 8 do."""
 
 
 def generate(config: GenerateConfig, run: Run) -> Metrics:
     """Asks what the ledger does not hold yet, then reads the tree from it.
 
     Raises:
-        UserError: a name that is unknown, a limit on money without prices, a teacher that refuses every call, or another
-            process that works on the same ledger.
+        UserError: a name that is unknown, a limit on money without prices, a pilot without a dry run, a teacher that
+            refuses every call, or another process that works on the same ledger.
     """
+    if config.pilot and not config.dry_run:
+        raise UserError("pilot is set without dry_run; give --dry-run too, or leave it out: a run needs no pilot")
     disciplines = choose(load_taxonomy(config.taxonomy), config.disciplines)
     if config.shard:
         disciplines = scaling.dealt(disciplines, scaling.parse_shard(config.shard))
     benchmarks = load_decontaminator(config.against)
     teacher = open_teacher(config.teacher, concurrency=config.concurrency)
-    planner = Planner(settled(config), teacher.fingerprint)
+    config = settled(config)
+    planner, accepts = Planner(config, teacher.fingerprint), acceptance(config, benchmarks)
     place = config.ledger or run.folder / "ledger.sqlite"
-    with nullcontext() if config.dry_run else only_worker(place), Ledger(place) as ledger:
+    asks_nothing = config.dry_run and not config.pilot
+    with nullcontext() if asks_nothing else only_worker(place), Ledger(place) as ledger:
         taken_in = [take_in(path, ledger) for path in config.batch_in]
         if config.dry_run:
-            return _estimated(planner, ledger, disciplines, config)
+            return _estimated(planner, teacher, ledger, disciplines, config, accepts)
         if config.batch_out is not None:
-            return _batch(config, config.batch_out, planner, teacher, ledger, disciplines, taken_in)
+            return _batch(config, config.batch_out, planner, teacher, ledger, disciplines, taken_in, accepts)
         started = time.monotonic()
         if config.workers:
             asked = _ask_on_ray(config, ledger, run.folder)
         else:
-            asked = _ask(config, planner, teacher, ledger, disciplines)
-        reader = Reader(planner, ledger)
+            asked = _ask(config, planner, teacher, ledger, disciplines, accepts)
+        reader = Reader(planner, ledger, accepts)
         write_pairs(run.folder / "pairs.jsonl", reader.pairs(disciplines))
-        gated = gate_file(run.folder / "pairs.jsonl", run.folder, benchmarks=benchmarks, language=config.language)
+        gated = gate_file(run.folder / "pairs.jsonl", run.folder, config, benchmarks)
         _add_rows(run, reader.tallies)
-        return gated | _totals(reader.tallies) | asked | _costs(ledger, config) | _ending(run, started)
+        return gated | totals(reader.tallies) | asked | costs(ledger, config) | ending(run, started)
 
 
 def settled(config: GenerateConfig) -> GenerateConfig:
@@ -123,11 +131,12 @@ def _batch(
     ledger: Ledger,
     disciplines: Sequence[Discipline],
     taken_in: Sequence[TakenIn],
+    accepts: Accepts,
 ) -> Metrics:
     """Writes the calls whose parents are known, each once."""
     deferred: list[Call] = []
-    asking = Asking(teacher, ledger, Budget(config, spent_in(ledger, KINDS)), concurrency=1, deferred=deferred)
-    asyncio.run(grow(planner, asking, disciplines))
+    asking = _asking(config, teacher, ledger, deferred)
+    asyncio.run(grow(planner, asking, disciplines, accepts=accepts))
     calls = {(call.kind, call.key): call for call in deferred}
     return {
         "batch": write_batch(path, calls.values(), config.teacher.removeprefix(PREFIX)),
@@ -138,16 +147,27 @@ def _batch(
     }
 
 
+def _asking(config: GenerateConfig, teacher: ChatModel, ledger: Ledger, deferred: list[Call] | None = None) -> Asking:
+    """The teacher behind a budget that begins with all that the ledger has cost."""
+    budget = Budget(config, spent_in(ledger, KINDS) + owed_in(ledger), ledger)
+    again = AGAIN_WHEN_CUT if config.again_when_cut is None else config.again_when_cut
+    return Asking(teacher, ledger, budget, concurrency=config.concurrency, deferred=deferred, again_when_cut=again)
+
+
 def _ask(
-    config: GenerateConfig, planner: Planner, teacher: ChatModel, ledger: Ledger, disciplines: Sequence[Discipline]
+    config: GenerateConfig,
+    planner: Planner,
+    teacher: ChatModel,
+    ledger: Ledger,
+    disciplines: Sequence[Discipline],
+    accepts: Accepts,
 ) -> Metrics:
-    budget = Budget(config, spent_in(ledger, KINDS))
-    asking = Asking(teacher, ledger, budget, concurrency=config.concurrency)
+    asking = _asking(config, teacher, ledger)
     total = len(disciplines) * config.subjects * (config.questions + config.held_out)
     with counter("Pairs", total) as show:
         done = iter(range(1, total + 1))
-        asyncio.run(grow(planner, asking, disciplines, on_pair=lambda: show(next(done, total))))
-    if asking.stopped and not asking.budget.reached:
+        asyncio.run(grow(planner, asking, disciplines, accepts=accepts, on_pair=lambda: show(next(done, total))))
+    if asking.stopped and not asking.is_limited:
         raise UserError(f"{asking.stopped}; check the name and the key, then go on with --resume: all replies are kept")
     failed = Counter(entry.reason.partition(":")[0] for kind in KINDS for entry in _failed(ledger, kind))
     return {"asked": asking.num_asked, "failed": dict(sorted(failed.items())), "stopped": asking.stopped}
@@ -156,7 +176,10 @@ def _ask(
 def _ask_on_ray(config: GenerateConfig, ledger: Ledger, folder: Path) -> Metrics:
     """Each worker grows its part with an equal share of limits and requests; what they knew ends in `ledger`."""
     count = config.workers
-    changes = {"workers": 0, "concurrency": max(1, config.concurrency // count), **scaling.shares(config, count)}
+    for part in sorted((folder / "shards").glob("*.sqlite")):
+        merge_file(part, ledger)  # of a run that was killed
+    spent = spent_in(ledger, KINDS) + owed_in(ledger)
+    changes = {"workers": 0, "concurrency": max(1, config.concurrency // count), **scaling.shares(config, spent, count)}
     parts = scaling.grow_on_ray(partial(_ask_shard, config.model_copy(update=changes)), count, ledger, folder)
     return {
         "asked": sum(part["asked"] for part in parts),
@@ -172,16 +195,28 @@ def _ask_shard(config: GenerateConfig, shard: scaling.Shard, ledger_file: Path) 
         disciplines = scaling.dealt(disciplines, scaling.parse_shard(config.shard))
     teacher = open_teacher(config.teacher, concurrency=config.concurrency)
     with Ledger(ledger_file) as ledger:
-        planner = Planner(settled(config), teacher.fingerprint)
-        return _ask(config, planner, teacher, ledger, scaling.dealt(disciplines, shard))
+        planner, accepts = Planner(config, teacher.fingerprint), acceptance(config, load_decontaminator(config.against))
+        return _ask(config, planner, teacher, ledger, scaling.dealt(disciplines, shard), accepts)
 
 
 def _failed(ledger: Ledger, kind: str) -> Iterator[Entry]:
     return (entry for entry in ledger.entries(kind) if entry.status == "failed")
 
 
-def _estimated(planner: Planner, ledger: Ledger, disciplines: Sequence[Discipline], config: GenerateConfig) -> Metrics:
-    expected = estimate(planner, ledger, disciplines)
+def _estimated(
+    planner: Planner,
+    teacher: ChatModel,
+    ledger: Ledger,
+    disciplines: Sequence[Discipline],
+    config: GenerateConfig,
+    accepts: Accepts,
+) -> Metrics:
+    """The estimate, after a pilot if one is asked for."""
+    asking = _asking(config, teacher, ledger)
+    piloted = asyncio.run(pilot(planner, asking, disciplines, config.pilot)) if config.pilot else None
+    if asking.stopped and not asking.is_limited:
+        raise UserError(f"{asking.stopped}; check the name and the key")
+    expected = estimate(planner, ledger, disciplines, accepts=accepts, piloted=piloted)
     return {
         "dry_run": True,
         "calls": expected.spending.calls,
@@ -190,6 +225,7 @@ def _estimated(planner: Planner, ledger: Ledger, disciplines: Sequence[Disciplin
         "completion_tokens": expected.spending.completion_tokens,
         "usd": expected.spending.usd(config),
         "measured_kinds": list(expected.from_pilot),
+        "pilot_calls": asking.num_asked,
     }
 
 
@@ -198,52 +234,3 @@ def _add_rows(run: Run, tallies: dict[str, Tally]) -> None:
     for path, tally in tallies.items():
         if path not in run.rows:
             run.add(path, tally.row)
-
-
-def _totals(tallies: dict[str, Tally]) -> Metrics:
-    """Sums over disciplines; coverage is None where there is nothing to cover."""
-    names = ("subjects", "syllabi", "sessions", "concepts", "sessions_used", "concepts_used", "wanted")
-    sums = {name: sum(getattr(tally, name) for tally in tallies.values()) for name in names}
-    missing = sum((tally.missing for tally in tallies.values()), Counter())
-    unread = sum((tally.unread for tally in tallies.values()), Counter())
-    return sums | {
-        "disciplines": len(tallies),
-        "session_coverage": sums["sessions_used"] / sums["sessions"] if sums["sessions"] else None,
-        "concept_coverage": sums["concepts_used"] / sums["concepts"] if sums["concepts"] else None,
-        "missing": dict(sorted(missing.items())),
-        "unread": dict(sorted(unread.items())),
-    }
-
-
-def _costs(ledger: Ledger, config: BudgetConfig) -> Metrics:
-    spent = spent_in(ledger, KINDS)
-    return {
-        "calls": spent.calls,
-        "prompt_tokens": spent.prompt_tokens,
-        "completion_tokens": spent.completion_tokens,
-        "usd": spent.usd(config),
-    }
-
-
-def _ending(run: Run, started: float) -> Metrics:
-    return {"seconds": round(time.monotonic() - started, 2), "sha256": sha256(run.folder / "pairs.jsonl")}
-
-
-def describe(metrics: Metrics) -> str:
-    """What a person reads in the terminal."""
-    if "batch" in metrics:
-        kinds = ", ".join(f"{kind} {number}" for kind, number in metrics["kinds"].items()) or "nothing: the tree is complete"
-        known = f"{metrics['replies_in']} replies taken in, {metrics['failures_in']} failed"
-        return f"{known}; {metrics['batch']} calls in {metrics['batch_file']} ({kinds})"
-    money = f", {metrics['usd']:.2f} dollars" if metrics["usd"] is not None else ""
-    tokens = f"{metrics['prompt_tokens'] + metrics['completion_tokens']:,} tokens{money}"
-    if metrics.get("dry_run"):
-        return f"{metrics['calls']:,} calls and about {tokens} are still to be asked"
-    lines = [
-        f"{metrics['accepted']} of {metrics['pairs']} pairs pass the gates; {metrics['wanted']} were wanted",
-        f"{metrics['asked']} calls in {metrics['seconds']:.0f} s; the ledger holds {metrics['calls']} calls, {tokens}",
-    ]
-    for name in ("gates", "unread", "missing", "failed"):
-        if metrics[name]:
-            lines.append(f"{name}: " + ", ".join(f"{key} {number}" for key, number in metrics[name].items()))
-    return "\n".join([*lines, *([f"stopped: {metrics['stopped']}"] if metrics["stopped"] else [])])

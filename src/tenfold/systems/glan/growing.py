@@ -5,7 +5,6 @@ build the same tree, and what a node becomes depends on replies only, never on w
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from itertools import islice
 from typing import TypeVar
 
 from tenfold.systems.glan.parsing import ParseError, parse_sessions, parse_subjects
@@ -36,6 +35,9 @@ def make_pair(planner: Planner, syllabus: Syllabus, draw: Draw) -> Conversation[
     """A question about the drawn concepts, and its answer; raises ParseError where one of them is empty."""
     asking = planner.question(syllabus, draw)
     question = yield asking
+    if question.too_long:
+        asking = planner.question(syllabus, draw, brief=True)
+        question = yield asking
     answering = planner.answer(_not_empty(question, "question"))
     answer = yield answering
     return Pair(
@@ -57,28 +59,27 @@ def make_pair(planner: Planner, syllabus: Syllabus, draw: Draw) -> Conversation[
     )
 
 
-def draws_of(planner: Planner, syllabus: Syllabus) -> Iterator[Draw]:
-    """The draws for which questions are asked, those held out first; fewer where there are no more combinations."""
+def stream_of(planner: Planner, syllabus: Syllabus) -> Iterator[Draw]:
+    """The syllabus's draws, those held out first, until no combination is left."""
     config = planner.config
-    stream = draws(syllabus.sizes, syllabus.digest, mode=config.mode, mix=config.mix, reserved=config.held_out)
-    return islice(stream, config.held_out + config.questions)
+    return draws(syllabus.sizes, syllabus.digest, mode=config.mode, mix=config.mix, reserved=config.held_out)
 
 
 def _read_list(
     planner: Planner, first: Call, parse: Callable[[str], Sequence[Grown]]
 ) -> Conversation[tuple[str, tuple[Grown, ...]]]:
     """The first reply's text, and what is read from the last reply of the chat."""
-    reply = text = yield first
+    reply = text = _fitting((yield first))
     call = first
     if planner.config.turns == 2:
         call = planner.second_turn(first, reply)
-        reply = yield call
+        reply = _fitting((yield call))
     for _ in range(REPAIRS):
         try:
             return text.text.strip(), tuple(parse(reply.text))
         except ParseError as failure:
             call = planner.repair(call, reply, failure.kind)
-            reply = yield call
+            reply = _fitting((yield call))
     return text.text.strip(), tuple(parse(reply.text))
 
 
@@ -87,7 +88,14 @@ def _outline(sessions: Sequence[Session]) -> str:
     return "\n".join(f"{number}. {s.name}: {'; '.join(s.concepts)}" for number, s in enumerate(sessions, 1))
 
 
+def _fitting(reply: Reply) -> Reply:
+    if reply.too_long:
+        raise ParseError("too_long", "the conversation does not fit into the teacher")
+    return reply
+
+
 def _not_empty(reply: Reply, what: str) -> str:
+    _fitting(reply)
     if not reply.text.strip():
         raise ParseError("empty", f"the {what} has no text")
     return reply.text.strip()

@@ -44,6 +44,7 @@ def merge_file(path: Path, target: Ledger) -> None:
     """Takes all that one ledger knows into another."""
     with open_existing(path) as source:
         target.merge(source.entries())
+        target.take_claims(source)
 
 
 def describe(metrics: Metrics) -> str:

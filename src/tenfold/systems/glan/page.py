@@ -100,7 +100,7 @@ def _tiles(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
 
 
 def _disciplines(rows: Sequence[Row]) -> Table:
-    names = ("subjects", "syllabi", "sessions", "sessions_used", "concepts", "concepts_used", "wanted", "pairs")
+    names = ("subjects", "syllabi", "sessions", "sessions_used", "concepts", "concepts_used", "wanted", "replaced", "pairs")
     return Table(
         title="Discipline by discipline",
         caption="What the teacher's replies were read as; wanted is the number of questions asked for.",

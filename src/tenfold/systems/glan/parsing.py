@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 from tenfold.core.errors import ApparatusError
 from tenfold.systems.glan.tree import Session, Subject
 
-FailureKind = Literal["empty", "no_json", "no_records"]
+FailureKind = Literal["empty", "no_json", "no_records", "too_long"]
 LONGEST_NAME = 200
 MOST_CONCEPTS_PER_SESSION = 30
 FENCE = re.compile(r"```[a-zA-Z]*\n?(.*?)(?:```|\Z)", re.DOTALL)
@@ -32,7 +32,8 @@ class ParseError(ApparatusError):
     def __init__(self, kind: FailureKind, detail: str) -> None:
         super().__init__(f"{kind}: {detail}")
         self.kind: FailureKind = kind
-        """empty (no text), no_json (no JSON object), no_records (objects, but none with a name and its list)."""
+        """empty (no text), no_json (no JSON object), no_records (objects, but none with a name and its list), too_long (the
+        teacher was not asked: the conversation does not fit)."""
         self.detail = detail
 
 

@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from tenfold.systems.glan.asking import Asking, NotAskedError
-from tenfold.systems.glan.growing import Conversation, draws_of, list_subjects, make_pair, write_syllabus
+from tenfold.systems.glan.growing import Conversation, list_subjects, make_pair, write_syllabus
 from tenfold.systems.glan.parsing import ParseError, unite
 from tenfold.systems.glan.planner import Call, Planner
+from tenfold.systems.glan.rounds import Accepts, Rounds, accept_all
 from tenfold.systems.glan.sampling import Draw
 from tenfold.systems.glan.tree import Discipline, Subject, Syllabus
 
@@ -23,20 +24,29 @@ OPEN_PER_SLOT = 2
 
 
 async def grow(
-    planner: Planner, asking: Asking, disciplines: Sequence[Discipline], *, on_pair: Callable[[], object] = lambda: None
+    planner: Planner,
+    asking: Asking,
+    disciplines: Sequence[Discipline],
+    *,
+    accepts: Accepts = accept_all,
+    on_pair: Callable[[], object] = lambda: None,
 ) -> None:
-    """Asks for everything that the ledger does not hold yet; calls `on_pair` for each pair that is whole."""
+    """Asks for everything that the ledger does not hold yet; calls `on_pair` for each pair that is whole.
+
+    Args:
+        accepts: says which pairs are good; the others are replaced in further rounds (`rounds`).
+    """
     try:
-        await _Growing(planner, asking, on_pair).all(disciplines)
+        await Growing(planner, asking, accepts, on_pair).all(disciplines)
     except ExceptionGroup as group:
         raise _first(group) from None
 
 
-class _Growing:
+class Growing:
     """Three lanes, one per level, bound how many nodes are open; the deepest one never waits for the others."""
 
-    def __init__(self, planner: Planner, asking: Asking, on_pair: Callable[[], object]) -> None:
-        self.planner, self.asking, self.on_pair = planner, asking, on_pair
+    def __init__(self, planner: Planner, asking: Asking, accepts: Accepts, on_pair: Callable[[], object]) -> None:
+        self.planner, self.asking, self.accepts, self.on_pair = planner, asking, accepts, on_pair
         width = OPEN_PER_SLOT * asking.concurrency
         self.disciplines, self.subjects, self.pairs = (asyncio.Semaphore(width) for _ in range(3))
 
@@ -65,14 +75,20 @@ class _Growing:
             syllabus = await self.converse(write_syllabus(self.planner, discipline, subject))
         except (ParseError, NotAskedError):
             return
-        await _spread(draws_of(self.planner, syllabus), lambda draw: self.pair(syllabus, draw), self.pairs)
+        rounds = Rounds(self.planner, syllabus, self.accepts)
+        while drawn := rounds.next():
+            await _spread(drawn, lambda draw: self.pair(syllabus, draw, rounds), self.pairs)
 
-    async def pair(self, syllabus: Syllabus, draw: Draw) -> None:
+    async def pair(self, syllabus: Syllabus, draw: Draw, rounds: Rounds) -> None:
         try:
-            await self.converse(make_pair(self.planner, syllabus, draw))
-        except (ParseError, NotAskedError):
-            return
+            pair = await self.converse(make_pair(self.planner, syllabus, draw))
+        except NotAskedError:
+            return rounds.missing()
+        except ParseError:
+            return None
+        rounds.came(draw, pair)
         self.on_pair()
+        return None
 
     async def converse(self, conversation: Conversation[Grown]) -> Grown:
         """Asks what a conversation asks; one that cannot be read is filed under `unread` with its reason."""

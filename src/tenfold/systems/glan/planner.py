@@ -23,6 +23,7 @@ from tenfold.systems.glan.tree import Discipline, Subject, Syllabus
 
 PAPER_TEMPERATURE = 1.0
 QUESTION_TOKENS, ANSWER_TOKENS = 512, 2048
+ROUNDS = 3
 
 
 class PlanConfig(Config):
@@ -38,6 +39,8 @@ class PlanConfig(Config):
     """Most sessions that a one-turn request asks for, and most that are kept of a syllabus."""
     questions: int = Field(4, ge=0)
     """Questions for each subject, beside those that are held out."""
+    rounds: int | None = Field(None, ge=1)
+    """Rounds of questions: what the gates stop in one is replaced in the next; by default 3, and 1 for a local teacher."""
     held_out: int = Field(0, ge=0)
     """Questions for each subject that are kept for a test; no combination of theirs is used for training."""
     mode: Mode = "cover"
@@ -75,6 +78,9 @@ class Reply:
 
     text: str
     truncated: bool = False
+    """Cut off by the token limit or by a content filter."""
+    too_long: bool = False
+    """There is no text: the conversation did not fit into the teacher."""
 
 
 class Planner:
@@ -85,6 +91,7 @@ class Planner:
         self.temperature = PAPER_TEMPERATURE if config.temperature is None else config.temperature
         self.question_tokens = config.question_tokens or QUESTION_TOKENS
         self.answer_tokens = config.answer_tokens or ANSWER_TOKENS
+        self.rounds = config.rounds or ROUNDS
 
     def subjects(self, discipline: Discipline, query: int) -> Call:
         """Asks for the subjects of a discipline, for the `query`-th time."""
@@ -117,14 +124,14 @@ class Planner:
         """Asks once more for what could not be read."""
         return self._following(call, reply, "repair", render("repair", problem=problem))
 
-    def question(self, syllabus: Syllabus, draw: Draw) -> Call:
-        """Asks for a question about the drawn concepts."""
+    def question(self, syllabus: Syllabus, draw: Draw, *, brief: bool = False) -> Call:
+        """Asks for a question about the drawn concepts; `brief` shows other sessions by their titles only."""
         text = render(
             "question",
             subject=syllabus.subject.name,
             discipline=syllabus.discipline.name,
             level=syllabus.subject.level or "any",
-            syllabus=syllabus.text,
+            syllabus=syllabus.brief(draw.combination) if brief else syllabus.text,
             sessions="; ".join(syllabus.sessions_of(draw.combination)),
             concepts="; ".join(syllabus.concepts_of(draw.combination)),
             combine=render("combine") + " " if draw.strategy == "two sessions" else "",

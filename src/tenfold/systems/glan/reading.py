@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 from tenfold.store.ledger import Ledger
 from tenfold.systems.glan.asking import NotAskedError, known_reply
-from tenfold.systems.glan.growing import Conversation, draws_of, list_subjects, make_pair, write_syllabus
+from tenfold.systems.glan.growing import Conversation, list_subjects, make_pair, write_syllabus
 from tenfold.systems.glan.parsing import ParseError, unite
 from tenfold.systems.glan.planner import Planner
+from tenfold.systems.glan.rounds import Accepts, Rounds, accept_all
 from tenfold.systems.glan.tree import Discipline, Pair, Subject, Syllabus
 
 Grown = TypeVar("Grown")
@@ -31,6 +32,8 @@ class Tally:
     concepts_used: int = 0
     wanted: int = 0
     """Questions that its syllabi allow and the settings ask for."""
+    replaced: int = 0
+    """Further questions, in place of those that the gates had stopped."""
     pairs: int = 0
     missing: Counter[str] = field(default_factory=Counter)
     """Nodes without a reply, by kind."""
@@ -46,11 +49,13 @@ class Tally:
 class Reader:
     """Reads pairs; `tallies` fills up as disciplines are read, by their path."""
 
-    def __init__(self, planner: Planner, ledger: Ledger) -> None:
-        self.planner, self.ledger = planner, ledger
+    def __init__(self, planner: Planner, ledger: Ledger, accepts: Accepts = accept_all) -> None:
+        self.planner, self.ledger, self.accepts = planner, ledger, accepts
         self.tallies: dict[str, Tally] = {}
         self.calls: Counter[str] = Counter()
         """Calls with a reply that were met, by kind."""
+        self.listed: list[int] = []
+        """How many subjects each query brought."""
 
     def pairs(self, disciplines: Sequence[Discipline]) -> Iterator[Pair]:
         """All whole pairs, in the order of taxonomy, subjects and draws."""
@@ -69,6 +74,7 @@ class Reader:
             subjects = self.grown(list_subjects(self.planner, discipline, query), "subjects", tally)
             if tally.missing["subjects"] == before:
                 lists.append(subjects or ())
+                self.listed.append(len(lists[-1]))
         if len(lists) < self.planner.config.queries:
             return ()
         united = unite(lists, self.planner.config.subjects)
@@ -78,13 +84,21 @@ class Reader:
     def pairs_of(self, syllabus: Syllabus, tally: Tally) -> Iterator[Pair]:
         """A syllabus's pairs, with what they use of it counted."""
         used: set[tuple[int, int]] = set()
-        for draw in draws_of(self.planner, syllabus):
-            tally.wanted += 1
-            pair = self.grown(make_pair(self.planner, syllabus, draw), "pair", tally)
-            if pair is not None:
-                tally.pairs += 1
-                used |= set(draw.combination.concepts)
-                yield pair
+        rounds, num_drawn = Rounds(self.planner, syllabus, self.accepts), 0
+        while drawn := rounds.next():
+            num_drawn += len(drawn)
+            for draw in drawn:
+                before = tally.missing["pair"]
+                pair = self.grown(make_pair(self.planner, syllabus, draw), "pair", tally)
+                if tally.missing["pair"] > before:
+                    rounds.missing()
+                if pair is not None:
+                    rounds.came(draw, pair)
+                    tally.pairs += 1
+                    used |= set(draw.combination.concepts)
+                    yield pair
+        tally.wanted += num_drawn - rounds.num_replaced
+        tally.replaced += rounds.num_replaced
         tally.syllabi += 1
         tally.sessions += len(syllabus.sessions)
         tally.concepts += sum(syllabus.sizes)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from tenfold.core.errors import ConfigError, UserError
 from tenfold.store.ledger import Ledger
-from tenfold.systems.glan.budget import BudgetConfig
+from tenfold.systems.glan.budget import BudgetConfig, Spending
 from tenfold.systems.glan.merging import merge_file
 
 Item = TypeVar("Item")
@@ -40,11 +40,14 @@ def dealt(items: Sequence[Item], shard: Shard) -> list[Item]:
     return list(items[number - 1 :: count])
 
 
-def shares(config: BudgetConfig, count: int) -> dict[str, Any]:
-    """What each of `count` workers may spend; together never more than the limits."""
-    limits = {"max_calls": config.max_calls, "max_tokens": config.max_tokens}
-    whole = {name: None if limit is None else limit // count for name, limit in limits.items()}
-    return whole | {"max_usd": None if config.max_usd is None else config.max_usd / count}
+def shares(config: BudgetConfig, spent: Spending, count: int) -> dict[str, Any]:
+    """The limits of each of `count` workers, whose ledgers begin with what is spent: together the whole ones."""
+    limits = {"max_calls": (config.max_calls, spent.calls), "max_tokens": (config.max_tokens, spent.tokens)}
+    shared: dict[str, Any] = {
+        name: None if limit is None else before + max(0, limit - before) // count for name, (limit, before) in limits.items()
+    }
+    usd, before = config.max_usd, spent.usd(config)
+    return shared | {"max_usd": None if usd is None or before is None else before + max(0.0, usd - before) / count}
 
 
 def grow_on_ray(work: Callable[[Shard, Path], Any], count: int, main: Ledger, folder: Path) -> list[Any]:

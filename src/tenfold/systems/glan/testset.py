@@ -5,37 +5,33 @@ gates stop, and what resembles a training question, is left out.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from tenfold.core.config import Config, Names
 from tenfold.core.errors import UserError
 from tenfold.core.records import Metrics
 from tenfold.store.artifacts import sha256
 from tenfold.store.runs import Run
-from tenfold.systems.glan.gating import load_decontaminator
+from tenfold.systems.glan.gates import Reason
+from tenfold.systems.glan.gating import GateOptions, check_of, load_decontaminator
 from tenfold.systems.glan.pair_files import read_pairs, write_rows
-from tenfold.systems.glan.sieve import sieve
+from tenfold.systems.glan.sieve import Sieve
 from tenfold.systems.glan.tree import Pair
 
 FILE = "testset.jsonl"
 
 
-class TestsetConfig(Config):
+class TestsetConfig(GateOptions):
     """Build a held-out test from the reserved draws of a data set."""
 
     data: Path
     """pairs.jsonl of a run of `generate --held-out N`."""
     per_discipline: int = Field(50, ge=1)
     """Most questions of a discipline; the paper takes 50."""
-    against: Names = ()
-    """Benchmarks whose items must not be in the test: gsm8k, mmlu, or JSONL files of questions."""
-    language: str = Field("en", pattern="^(en|any)$")
-    """Language of the questions: en, or any."""
 
 
 def testset(config: TestsetConfig, run: Run) -> Metrics:
@@ -47,16 +43,14 @@ def testset(config: TestsetConfig, run: Run) -> Metrics:
     held_out = [pair for pair in read_pairs(config.data) if pair.split == "test"]
     if not held_out:
         raise UserError(f"{config.data} holds no reserved draws; make it with `tenfold glan generate --held-out N`")
-    train = (pair for pair in read_pairs(config.data) if pair.split == "train")
-    ordered = chain(train, held_out)  # of duplicates the first stays, so a test question gives way to a training one
-    verdicts = sieve(ordered, benchmarks=load_decontaminator(config.against), language=config.language)
-    passed = [pair for pair in held_out if pair.id not in verdicts]
+    reasons = _reasons(config, held_out, run.folder)
+    passed = [pair for pair, reason in zip(held_out, reasons, strict=True) if reason is None]
     chosen = list(_at_most(passed, config.per_discipline))
     if not chosen:
         raise UserError(f"none of {len(held_out)} reserved questions passes the gates; hold out more draws")
     path = run.folder / FILE
     write_rows(path, map(_item, chosen))
-    stopped = Counter(verdicts[pair.id].gate for pair in held_out if pair.id in verdicts)
+    stopped = Counter(reason.gate for reason in reasons if reason is not None)
     return {
         "questions": len(chosen),
         "disciplines": len({pair.discipline for pair in chosen}),
@@ -65,6 +59,16 @@ def testset(config: TestsetConfig, run: Run) -> Metrics:
         "file": FILE,
         "sha256": sha256(path),
     }
+
+
+def _reasons(config: TestsetConfig, held_out: Sequence[Pair], folder: Path) -> list[Reason | None]:
+    """Verdicts on the held-out pairs; of duplicates the first stays, so they give way to questions for training."""
+    with Sieve(folder, check_of(config), benchmarks=load_decontaminator(config.against), alike_from=config.alike) as sieve:
+        sieve.take(pair for pair in read_pairs(config.data) if pair.split == "train")
+        num_train = sieve.num_pairs
+        sieve.take(held_out)
+        sieve.compare()
+        return list(islice(sieve.reasons(), num_train, None))
 
 
 def _at_most(pairs: Iterable[Pair], most: int) -> Iterator[Pair]:

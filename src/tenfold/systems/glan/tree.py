@@ -76,6 +76,14 @@ class Syllabus:
         """Number of key concepts of each session."""
         return tuple(len(session.concepts) for session in self.sessions)
 
+    def brief(self, combination: Combination) -> str:
+        """A combination's sessions with their key concepts, all others by their titles: for a teacher with little room."""
+        shown = set(combination.sessions)
+        return "\n".join(
+            f"{number + 1}. {session.name}" + (f": {'; '.join(session.concepts)}" if number in shown else "")
+            for number, session in enumerate(self.sessions)
+        )
+
     def concepts_of(self, combination: Combination) -> tuple[str, ...]:
         """The key concepts of a combination, by name."""
         return tuple(self.sessions[session].concepts[concept] for session, concept in combination.concepts)

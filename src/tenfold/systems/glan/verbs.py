@@ -8,6 +8,7 @@ from tenfold.systems.glan import (
     judging,
     loadtest,
     merging,
+    outcome,
     page,
     probe,
     surveying,
@@ -16,7 +17,7 @@ from tenfold.systems.glan import (
 )
 
 VERBS = {
-    "generate": Verb(generating.GenerateConfig, generating.generate, generating.describe, page.build),
+    "generate": Verb(generating.GenerateConfig, generating.generate, outcome.describe, page.build),
     "taxonomy": Verb(surveying.TaxonomyConfig, surveying.survey, surveying.describe),
     "gate": Verb(gating.GateConfig, gating.gate, gating.describe),
     "export": Verb(exporting.ExportConfig, exporting.export, exporting.describe),

@@ -1,0 +1,44 @@
+"""A pilot: a few calls of each kind, spread over the tree, so that an estimate rests on this teacher's own replies.
+
+They are calls of the whole data set, under its own keys, so nothing of a pilot is lost: a later run finds it all.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import islice
+
+from tenfold.systems.glan.asking import KINDS, Asking, NotAskedError
+from tenfold.systems.glan.growing import list_subjects, make_pair, stream_of, write_syllabus
+from tenfold.systems.glan.parsing import ParseError, unite
+from tenfold.systems.glan.pipeline import Growing
+from tenfold.systems.glan.planner import Planner
+from tenfold.systems.glan.rounds import accept_all
+from tenfold.systems.glan.tree import Discipline
+
+
+async def pilot(planner: Planner, asking: Asking, disciplines: Sequence[Discipline], size: int) -> dict[str, int]:
+    """Goes `size` ways from a discipline to an answer; returns how many calls of each kind they found answered, at most."""
+    await asyncio.gather(*(_way(planner, asking, disciplines, number, size) for number in range(size)))
+    counts = asking.ledger.counts()
+    return {kind: min(size, counts[kind]["done"]) for kind in KINDS if kind in counts}
+
+
+async def _way(planner: Planner, asking: Asking, disciplines: Sequence[Discipline], number: int, size: int) -> None:
+    """One way: other disciplines first, then other queries; subjects and draws are spread from the first to the last."""
+    growing, config = Growing(planner, asking, accept_all, lambda: None), planner.config
+    discipline = disciplines[_spread(number, size, len(disciplines))]
+    try:
+        query = number // len(disciplines) % config.queries
+        subjects = unite([await growing.converse(list_subjects(planner, discipline, query))], config.subjects)
+        subject = subjects[_spread(number * 7 % size, size, len(subjects))]
+        syllabus = await growing.converse(write_syllabus(planner, discipline, subject))
+        drawn = list(islice(stream_of(planner, syllabus), config.held_out + config.questions))
+        if drawn:
+            await growing.converse(make_pair(planner, syllabus, drawn[_spread(number * 3 % size, size, len(drawn))]))
+    except (ParseError, NotAskedError):
+        return
+
+
+def _spread(number: int, size: int, count: int) -> int:
+    """Which of `count` places the `number`-th of `size` ways takes, evenly."""
+    return number * count // size if count >= size else number % count
