@@ -6,6 +6,7 @@ import math
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from email.utils import formatdate
 
 import openai
@@ -77,6 +78,30 @@ def test_what_was_not_asked_for_is_not_sent():
     assert set(server.requests[0].body) == {"model", "messages", "max_tokens", "temperature"}
 
 
+def test_a_request_with_a_seed_names_itself_for_those_who_bill():
+    seeded = replace(HELLO, seed=3)
+    with StubServer() as server:
+        for request in (HELLO, seeded, seeded, replace(seeded, seed=4)):
+            ask(server, request)
+    keys = [asked.headers.get("idempotency-key") for asked in server.requests]
+    assert keys[0] is None and keys[1] == keys[2] == seeded.digest and keys[3] not in (None, keys[1])
+
+
+@pytest.mark.parametrize(
+    ("told", "is_too_long"),
+    [
+        ("This model's maximum context length is 4096 tokens", True),
+        ("the request exceeds the available context size, try increasing it", True),
+        ("The input (5000 tokens) is longer than the model's context length", True),
+        ("prompt is too long: 210000 tokens > 200000 maximum", True),
+        ("Unsupported parameter: max_tokens", False),
+        ("model not found", False),
+    ],
+)
+def test_servers_say_in_many_words_that_it_is_too_long(told, is_too_long):
+    assert completions.is_too_long(400, told) is is_too_long and not completions.is_too_long(500, told)
+
+
 def test_every_byte_of_a_picture_arrives_and_the_server_checks_it():
     with StubServer() as server:
         ask(server, ChatRequest((user(PNG, Image(b"\xff\xd8\xff", "image/jpeg")),)))
@@ -93,6 +118,7 @@ KINDS = {
     "truncated": "connection",
     "reset": "connection",
     "rejected": "rejected",
+    "too_long": "too_long",
 }
 
 

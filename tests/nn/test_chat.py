@@ -153,7 +153,7 @@ def test_a_tokenizer_without_a_template(loaded):
 def test_what_cannot_be_asked_is_said(chat):
     assert failure(chat, ChatRequest((user("look", Image(b"x")),))).kind == "unsupported"
     error = failure(chat, ChatRequest((user("a b " * 600),)))
-    assert error.kind == "rejected" and "512 positions" in str(error)
+    assert error.kind == "too_long" and "512 positions" in str(error)
     assert failure(chat, replace(HELLO, candidates=("A", ""))).kind == "rejected"
     assert failure(chat, replace(HELLO, json_schema={"type": "nonsense"})).kind == "rejected"
     assert failure(chat, replace(HELLO, temperature=-1.0)).kind == "rejected"

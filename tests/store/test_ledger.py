@@ -170,3 +170,24 @@ def test_a_second_process_is_told_who_is_at_work_and_a_killed_one_holds_nothing(
         with only_worker(path):
             assert (tmp_path / "work.sqlite.pid").read_text() == str(os.getpid())
     assert not (tmp_path / "work.sqlite.pid").exists()
+
+
+@pytest.mark.parametrize(("setting", "level"), [("normal", 1), ("full", 2)])
+def test_the_disk_is_waited_for_where_that_is_asked_for(tmp_path, setting, level):
+    with Ledger(tmp_path / "ledger.sqlite", synchronous=setting) as ledger:
+        assert ledger._database.execute("PRAGMA synchronous").fetchone()[0] == level
+
+
+def test_claims_are_no_part_of_the_content_and_outlive_the_process(new):
+    ledger, other = new(), new()
+    ledger.put("kind", "a", {"value": 1})
+    digest = ledger.digest()
+    first, second = ledger.claim({"tokens": 3}), ledger.claim({"tokens": 4})
+    assert ledger.digest() == digest and ledger.counts() == {"kind": {"failed": 0, "dropped": 0, "done": 1}}
+    with Ledger(ledger.path) as again:
+        assert sorted(cost["tokens"] for cost in again.claims().values()) == [3, 4]
+    ledger.settle(first)
+    ledger.settle(first)
+    for _ in range(2):
+        other.take_claims(ledger)
+    assert other.claims() == ledger.claims() == {second: {"tokens": 4}}

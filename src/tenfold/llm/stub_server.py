@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-RATE_LIMIT, SERVER, HANG, MALFORMED, NO_CHOICES, TRUNCATED, RESET, REJECTED = FAULTS = (
+RATE_LIMIT, SERVER, HANG, MALFORMED, NO_CHOICES, TRUNCATED, RESET, REJECTED, TOO_LONG = FAULTS = (
     "rate_limit",  # 429 with Retry-After
     "server",  # 500
     "hang",  # no answer at all until the client gives up
@@ -30,6 +30,7 @@ RATE_LIMIT, SERVER, HANG, MALFORMED, NO_CHOICES, TRUNCATED, RESET, REJECTED = FA
     "truncated",  # fewer bytes than announced
     "reset",  # the connection is cut before the answer
     "rejected",  # 400
+    "too_long",  # 400 that says the conversation does not fit
 )
 TRANSIENT = (RATE_LIMIT, SERVER, HANG, MALFORMED, NO_CHOICES, TRUNCATED, RESET)
 
@@ -249,6 +250,8 @@ class _Connection(asyncio.Protocol):
             self._error(429, "too many requests", extra=extra)
         elif asked.fault == SERVER:
             self._error(500, "injected failure")
+        elif asked.fault == TOO_LONG:
+            self._error(400, "This model's maximum context length is 64 tokens; your messages have more.")
         elif asked.fault == REJECTED:
             self._error(400, "injected refusal")
         elif asked.fault == MALFORMED:

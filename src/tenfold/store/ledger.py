@@ -84,13 +84,13 @@ def work_key(**parts: Any) -> str:
 class Ledger:
     """An open ledger; a context manager. The file is made where there is none."""
 
-    def __init__(self, path: Path) -> None:
-        """Opens the file.
+    def __init__(self, path: Path, *, synchronous: Literal["normal", "full"] = "normal") -> None:
+        """Opens the file; with `full`, what was put survives a power cut too, at the price of a wait for the disk.
 
         Raises:
             ConfigError: the file is no ledger, or was written by a newer version.
         """
-        self.path = path
+        self.path, self.synchronous = path, synchronous
         path.parent.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(path, isolation_level=None, timeout=60.0)
         try:
@@ -224,7 +224,7 @@ class Ledger:
         if version > SCHEMA or (tables and "work" not in tables):
             raise ConfigError(f"{self.path} has schema {version}; we read {SCHEMA}: use the program that wrote it")
         self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = NORMAL")
+        self._database.execute(f"PRAGMA synchronous = {self.synchronous}")
         self._database.execute(TABLE)
         self._database.execute(CLAIMS)
         self._database.execute(f"PRAGMA user_version = {SCHEMA}")

@@ -1,10 +1,12 @@
 """LoRA (2106.09685) by settings, on PEFT's layers, with the refusals that PEFT leaves out.
 
 `targets` are the last parts of the names of linear layers (`q_proj`, ...), or `all-linear`: every linear layer but the
-head, in the order in which the model holds them.
+head, in the order in which the model holds them. Of a mixture that keeps its experts' matrices in tensors of three
+dimensions, these are targets too, by their names (`gate_up_proj`, ...) or as `all-experts`.
 """
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -17,6 +19,7 @@ from tenfold.core.config import Config, Names
 from tenfold.core.errors import ConfigError
 
 ALL_LINEAR = "all-linear"
+ALL_EXPERTS = "all-experts"
 
 
 class LoraSettings(Config):
@@ -29,7 +32,7 @@ class LoraSettings(Config):
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the inputs of the update that is dropped while training."""
     targets: Names = (ALL_LINEAR,)
-    """Linear layers to adapt, by the last part of their names; `all-linear` takes all but the head."""
+    """Layers to adapt, by the last part of their names; all-linear: all but the head; all-experts: tensors of experts."""
 
 
 def linear_names(model: nn.Module) -> list[str]:
@@ -38,21 +41,26 @@ def linear_names(model: nn.Module) -> list[str]:
     return [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D) and module is not head]
 
 
+def expert_names(model: nn.Module) -> list[str]:
+    """The full names of the parameters that hold the matrices of all experts of a layer, in the model's own order."""
+    return [name for name, parameter in model.named_parameters() if parameter.dim() == 3 and ".experts." in f".{name}"]
+
+
 def target_names(model: nn.Module, settings: LoraSettings) -> list[str]:
-    """The full names of the layers that the settings mean.
+    """The full names of the layers and tensors of experts that the settings mean.
 
     Raises:
         ConfigError: a target matches no layer, or one whose weights are tied to the embedding.
     """
-    names = linear_names(model)
-    if settings.targets == (ALL_LINEAR,):
-        return names
+    linear, experts = linear_names(model), expert_names(model)
     for target in settings.targets:
-        _refuse_tied(model, target)
-        if not any(_matches(name, target) for name in names):
-            known = ", ".join(dict.fromkeys(name.rsplit(".", 1)[-1] for name in names))
-            raise ConfigError(f"targets: no linear layer is called {target!r}; this model has {known}, or say {ALL_LINEAR}")
-    return [name for name in names if any(_matches(name, target) for target in settings.targets)]
+        if target not in (ALL_LINEAR, ALL_EXPERTS):
+            _refuse_tied(model, target)
+        if not any(_is_meant(name, target, experts) for name in (*linear, *experts)):
+            known = ", ".join(dict.fromkeys(name.rsplit(".", 1)[-1] for name in (*linear, *experts)))
+            every = f"{ALL_LINEAR} or {ALL_EXPERTS}" if experts else ALL_LINEAR
+            raise ConfigError(f"targets: no linear layer is called {target!r}; this model has {known}, or say {every}")
+    return [name for name in (*linear, *experts) if any(_is_meant(name, target, experts) for target in settings.targets)]
 
 
 def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -> PeftModel:
@@ -63,13 +71,17 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -> Pe
     """
     if isinstance(model, PeftModel) or getattr(model, "peft_config", None):
         raise ConfigError("the model has an adapter already; merge it first, or start from the model without it")
-    names = target_names(model, settings)
+    names, experts = target_names(model, settings), set(expert_names(model))
+    if settings.dropout and experts & set(names):
+        raise ConfigError(f"dropout is {settings.dropout}, but PEFT has none for tensors of experts; set it to 0")
+    linear = [name for name in names if name not in experts]
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # pyright: ignore[reportArgumentType]
         lora_dropout=settings.dropout,
-        target_modules=names,
-        fan_in_fan_out=all(isinstance(model.get_submodule(name), Conv1D) for name in names),
+        target_modules=linear,
+        target_parameters=[name for name in names if name in experts] or None,
+        fan_in_fan_out=bool(linear) and all(isinstance(model.get_submodule(name), Conv1D) for name in linear),
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(), warnings.catch_warnings():
@@ -83,6 +95,12 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -> Pe
 def parameter_count(model: nn.Module, *, trainable: bool) -> int:
     """How many numbers are trained, or how many are not."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad is trainable)
+
+
+def _is_meant(name: str, target: str, experts: Sequence[str]) -> bool:
+    if target in (ALL_LINEAR, ALL_EXPERTS):
+        return (name in experts) is (target == ALL_EXPERTS)
+    return _matches(name, target)
 
 
 def _matches(name: str, target: str) -> bool:

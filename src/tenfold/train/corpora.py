@@ -1,4 +1,4 @@
-"""Plain text as rows of equal length, for losses on text that is not an instruction: what a model knew before."""
+"""Plain text as rows, for losses on text that is no instruction: blocks spread over it, or windows that slide over it."""
 
 from transformers import PreTrainedTokenizerBase
 
@@ -23,3 +23,27 @@ def text_blocks(text: str, tokenizer: PreTrainedTokenizerBase, *, length: int, c
     if min(len(ids) for ids in blocks) < 2:
         raise ConfigError(f"the text has {len(text)} characters, too few for a block; give a longer one")
     return [EncodedRow(f"block-{place}", tuple(ids), 1) for place, ids in enumerate(blocks)]
+
+
+def text_windows(text: str, tokenizer: PreTrainedTokenizerBase, *, length: int, stride: int) -> list[EncodedRow]:
+    """Windows of `length` tokens, each `stride` further on, in which every token of the text but the first counts once.
+
+    All but the first window give each counted token at least `length - stride` tokens before it: the perplexity of a long
+    text as it is usually reported (`losses.perplexity(row_losses(model, windows))`).
+
+    Raises:
+        ConfigError: the stride is not from 1 to below `length`, or the text has no two tokens.
+    """
+    if not 1 <= stride < length:
+        raise ConfigError(f"stride is {stride} and a window has {length} tokens; give a stride from 1 to below the length")
+    ids = text_ids(tokenizer, text)
+    if len(ids) < 2:
+        raise ConfigError(f"the text has {len(ids)} tokens; 2 are needed for a loss")
+    rows, counted = [], 1
+    for end in range(min(length, len(ids)), len(ids) + stride, stride):
+        end = min(end, len(ids))
+        start = max(0, end - length)
+        if end > counted:
+            rows.append(EncodedRow(f"window-{len(rows)}", tuple(ids[start:end]), max(1, counted - start)))
+        counted = end
+    return rows

@@ -39,8 +39,10 @@ def lesson_of(path: Path) -> Path:
 
 def tenfold(folder: Path, *words: str) -> dict:
     """A verb's metrics; finished runs are read again, others go on."""
-    command = [str(Path(sys.executable).with_name("tenfold")), *words, "--resume", "--json"]
-    done = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
+    command = [str(Path(sys.executable).with_name("tenfold")), *words, "--json"]
+    done = subprocess.run([*command, "--resume"], cwd=folder, stdout=subprocess.PIPE, text=True)
+    if done.returncode == 2:  # there is nothing yet to go on with
+        done = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -4,8 +4,11 @@ python tests/systems/glan/measure.py minhash [N]          seconds, recall and pr
 python tests/systems/glan/measure.py contamination [N]    planted GSM8K and MMLU items, textbook windows, records/s
 python tests/systems/glan/measure.py memory [N]           seconds and peak memory of gating and exporting N pairs
 python tests/systems/glan/measure.py gates [N]            planted truncations and echoes caught, good pairs lost
+python tests/systems/glan/measure.py equations [N]        GSM8K's answers, as they are and with one figure changed
+python tests/systems/glan/measure.py estimate [N] [RUN]   a dry run after a pilot of N against the cost; RUN: a recorded one
 """
 
+import asyncio
 import json
 import random
 import re
@@ -18,18 +21,31 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tenfold.core.config import parse
+from tenfold.core.config import parse, read_toml
+from tenfold.core.seeds import derive
+from tenfold.llm.chat import ChatReply, ChatRequest, Usage
 from tenfold.store import runs
 from tenfold.store.artifacts import data_folder
+from tenfold.store.ledger import Ledger
+from tenfold.systems.glan.asking import KINDS, Asking
 from tenfold.systems.glan.benchmarks import load_benchmarks
+from tenfold.systems.glan.budget import Budget, BudgetConfig, Spending, spent_in
 from tenfold.systems.glan.decontaminate import Decontaminator
 from tenfold.systems.glan.duplicates import near_duplicates
+from tenfold.systems.glan.equations import false_equation
+from tenfold.systems.glan.estimate import estimate
 from tenfold.systems.glan.exporting import ExportConfig, export
 from tenfold.systems.glan.gates import check
 from tenfold.systems.glan.gating import GateConfig, gate
+from tenfold.systems.glan.generating import GenerateConfig, settled
 from tenfold.systems.glan.grams import shingles
 from tenfold.systems.glan.minhash import jaccard
 from tenfold.systems.glan.pair_files import write_pairs
+from tenfold.systems.glan.piloting import pilot
+from tenfold.systems.glan.pipeline import grow
+from tenfold.systems.glan.planner import Planner
+from tenfold.systems.glan.taxonomy import choose, load_taxonomy
+from tenfold.systems.glan.teachers import open_teacher
 from tenfold.systems.glan.tree import Pair
 
 FIRST = ("ba", "ce", "di", "fo", "gu", "ka", "le", "mi", "no", "pu")
@@ -134,6 +150,70 @@ def generated(rng: random.Random, number: int) -> Iterator[Pair]:
         yield pair(place, f"{question}?", f"{sentence(rng, 50)}.")
 
 
+def arithmetic(number: int) -> dict[str, Any]:
+    """Share of worked answers with an equation that does not hold, before and after one figure is changed."""
+    rows = [json.loads(line) for line in (data_folder() / "gsm8k" / "train.jsonl").open(encoding="utf-8")][:number]
+    answers = [re.sub(r"<<[^>]*>>", "", row["answer"]).partition("####")[0] for row in rows]
+    rng = random.Random(0)
+    planted = [spoilt for answer in answers if (spoilt := _spoilt(rng, answer))]
+    return {
+        "answers": len(answers),
+        "stopped": sum(false_equation(answer) is not None for answer in answers) / len(answers),
+        "planted": len(planted),
+        "caught": sum(false_equation(answer) is not None for answer in planted) / len(planted),
+    }
+
+
+def _spoilt(rng: random.Random, answer: str) -> str | None:
+    """The answer with the result of one equation changed; None where it has none."""
+    results = list(re.finditer(r"=\s*\$?(\d+)(?![\d.,%])", answer))
+    if not results:
+        return None
+    chosen = rng.choice(results)
+    return f"{answer[: chosen.start(1)]}{int(chosen[1]) + rng.choice((1, 2, 10))}{answer[chosen.end(1) :]}"
+
+
+class Recorded:
+    """A teacher that says again what a ledger holds; a request is known by its seed, which comes from the call's key."""
+
+    def __init__(self, ledger: Ledger, fingerprint: str) -> None:
+        self.name, self.fingerprint, self.takes_images = "recorded", fingerprint, False
+        self.replies = {derive(0, entry.key) >> 32: entry.result for kind in KINDS for entry in ledger.entries(kind)}
+
+    async def chat(self, request: ChatRequest) -> ChatReply:
+        known = self.replies[request.seed]
+        usage = Usage(known["prompt_tokens"], known["completion_tokens"])
+        return ChatReply(known["text"], known["finish_reason"], usage)
+
+
+def estimated(number: int) -> dict[str, Any]:
+    """Of a recorded run where one is named, else of the scripted teacher on ten disciplines of mathematics."""
+    run = Path(sys.argv[3]) if len(sys.argv) > 3 else None
+    table = read_toml(run / "config.toml") if run else {"disciplines": ["Mathematics and logic"], "teacher": "scripted"}
+    config = settled(parse(GenerateConfig, table if run else table | {"subjects": 5, "questions": 10}))
+    disciplines = choose(load_taxonomy(), config.disciplines)
+    with tempfile.TemporaryDirectory() as name, Ledger(Path(name) / "ledger.sqlite") as ledger:
+        teacher: Any = open_teacher(config.teacher)
+        if run:
+            with Ledger(run / "ledger.sqlite") as recorded:
+                teacher = Recorded(recorded, teacher.fingerprint)
+        planner = Planner(config, teacher.fingerprint)
+        asking = Asking(teacher, ledger, Budget(BudgetConfig(), Spending()), concurrency=4, again_when_cut=0)
+        piloted = asyncio.run(pilot(planner, asking, disciplines, number))
+        before, expected = spent_in(ledger, KINDS), estimate(planner, ledger, disciplines, piloted=piloted)
+        asyncio.run(grow(planner, asking, disciplines))
+        after = spent_in(ledger, KINDS)
+    total = before + expected.spending
+    return {
+        "pilot_calls": before.calls,
+        "calls": after.calls,
+        "tokens": after.tokens,
+        "expected_calls": total.calls,
+        "expected_tokens": total.tokens,
+        "off": total.tokens / after.tokens - 1,
+    }
+
+
 def gates(number: int) -> dict[str, Any]:
     """Good pairs are sentences of the textbook; the defective ones are made of them."""
     windows = [window.rpartition(".")[0] + "." for window in textbook_windows() if window.count(".") > 1][: number + 1]
@@ -157,6 +237,8 @@ MEASURES = {
     "contamination": (contamination, 2_000),
     "memory": (memory, 1_000_000),
     "gates": (gates, 5_000),
+    "equations": (arithmetic, 7_473),
+    "estimate": (estimated, 8),
 }
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ SMALL = {"teacher": "scripted", "questions": 6, "subjects": 3, "queries": 2}
 
 
 def test_generate_writes_every_pair_and_says_what_was_lost(tmp_path):
-    folder, metrics = do("generate", tmp_path, **SMALL | {"teacher": "scripted:defects"})
+    folder, metrics = do("generate", tmp_path, **SMALL | {"teacher": "scripted:defects", "rounds": 1})
     rows = jsonl.recover(folder / "pairs.jsonl")
     assert metrics["pairs"] == metrics["wanted"] == len(rows) == 36
     assert metrics["accepted"] == len(jsonl.recover(folder / "accepted.jsonl")) == 36 - sum(metrics["gates"].values())
@@ -37,9 +37,46 @@ def test_generate_writes_every_pair_and_says_what_was_lost(tmp_path):
     rejected = jsonl.recover(folder / "rejected.jsonl")
     assert len(rejected) == sum(metrics["gates"].values()) and all(row["gate"] and row["detail"] for row in rejected)
     assert (metrics["session_coverage"], metrics["missing"], metrics["unread"]) == (1.0, {}, {})
-    config = parse(GenerateConfig, SMALL | {"teacher": "scripted:defects"})
+    config = parse(GenerateConfig, SMALL | {"teacher": "scripted:defects", "rounds": 1})
     again = VERBS["generate"].run(config, runs.Run(folder, config))
     assert again["asked"] == 0 and again["sha256"] == metrics["sha256"]
+
+
+def test_what_the_gates_stop_is_replaced_by_further_draws(tmp_path):
+    once, _ = do("generate", tmp_path, **SMALL | {"teacher": "scripted:defects", "rounds": 1})
+    folder, metrics = do("generate", tmp_path, **SMALL | {"teacher": "scripted:defects", "rounds": 4})
+    assert metrics["replaced"] > 0 and metrics["accepted"] >= 35 and metrics["wanted"] == 36
+    assert metrics["pairs"] == 36 + metrics["replaced"]
+    rows = jsonl.recover(folder / "pairs.jsonl")
+    first = {row["id"] for row in jsonl.recover(once / "pairs.jsonl")}
+    assert first < {row["id"] for row in rows}
+    assert len({(row["subject"], *row["concepts"]) for row in rows}) == len(rows), "no combination comes twice"
+
+
+@pytest.mark.parametrize(("teacher", "tolerance"), [("scripted", 0.1), ("scripted:defects", 0.2)])
+def test_a_pilot_of_eight_makes_the_estimate_good(tmp_path, teacher, tolerance):
+    """How many pairs the gates will stop is the hard part: of eight, one or two are."""
+    tree = {"disciplines": ["Mathematics and logic"], "prompt_price": 1.0, "completion_price": 1.0}
+    settings = tree | {"teacher": teacher, "subjects": 5, "questions": 10}
+    _, pilot = do("generate", tmp_path, **settings, dry_run=True, pilot=8)
+    assert pilot["pilot_calls"] <= 8 * 6 and set(pilot["measured_kinds"]) >= {"subjects", "syllabus", "question", "answer"}
+    _, whole = do("generate", tmp_path, **settings)
+    _, piloted = do("generate", tmp_path, **settings | {"ledger": str(tmp_path / "l.sqlite")}, dry_run=True, pilot=8)
+    _, later = do("generate", tmp_path, **settings | {"ledger": str(tmp_path / "l.sqlite")})
+    assert later["asked"] + piloted["pilot_calls"] == whole["asked"], "what the pilot asked is not asked again"
+    total = {name: piloted[name] for name in ("calls", "prompt_tokens", "completion_tokens")}
+    spent = {name: later[name] for name in total}
+    pilot_tokens = spent["prompt_tokens"] * piloted["pilot_calls"] / spent["calls"]
+    assert total["calls"] + piloted["pilot_calls"] == pytest.approx(spent["calls"], rel=tolerance)
+    assert total["prompt_tokens"] + pilot_tokens == pytest.approx(spent["prompt_tokens"], rel=tolerance)
+    assert piloted["usd"] > 0
+    with pytest.raises(UserError, match="pilot is set without dry_run"):
+        do("generate", tmp_path, **SMALL, pilot=8)
+
+
+def test_more_questions_than_combinations_are_said_to_be_short(tmp_path):
+    _, metrics = do("generate", tmp_path, **SMALL | {"subjects": 1, "disciplines": "Algebra", "mix": 0.0, "questions": 400})
+    assert metrics["short"] > 0 and metrics["wanted"] + metrics["short"] == 400 and metrics["pairs"] == metrics["wanted"]
 
 
 def test_clean_teacher_loses_nothing(tmp_path):
@@ -73,7 +110,9 @@ def test_money_needs_prices(tmp_path):
     with pytest.raises(UserError, match="price is missing"):
         do("generate", tmp_path, **SMALL, max_usd=1.0)
     _, metrics = do("generate", tmp_path, **SMALL, max_usd=0.001, prompt_price=1.0, completion_price=1.0)
-    assert metrics["stopped"] == "max_usd of 0.001 is reached" and metrics["pairs"] < 36
+    assert "max_usd is 0.001; 0 is spent and the next call may need" in metrics["stopped"] and metrics["pairs"] == 0
+    _, metrics = do("generate", tmp_path, **SMALL, max_usd=0.02, prompt_price=1.0, completion_price=1.0)
+    assert metrics["stopped"] and 0.01 < metrics["usd"] <= 0.02 and metrics["lost_tokens"] == 0
 
 
 def test_gate_judges_again_against_a_benchmark(tmp_path):

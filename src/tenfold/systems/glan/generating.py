@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -48,7 +49,7 @@ class GenerateConfig(PlanConfig, BudgetConfig, GateOptions):
     """Make instruction data from a taxonomy: subjects, syllabi, questions and answers by a teacher."""
 
     taxonomy: str = BUNDLED
-    """The bundled taxonomy, or a TOML file of your own."""
+    """bundled, core126 (126 of its disciplines), or a TOML file of your own."""
     disciplines: Names = ("Algebra", "Cooking")
     """Names of disciplines, branches or fields to grow, or `all`."""
     teacher: str = "smollm2"
@@ -59,6 +60,8 @@ class GenerateConfig(PlanConfig, BudgetConfig, GateOptions):
     """Most sessions that a one-turn request asks for, and most that are kept of a syllabus."""
     ledger: Path | None = None
     """File of the work ledger; give the same one again to add to a data set. By default it lies in the run directory."""
+    fsync: Literal["normal", "full"] = "normal"
+    """normal: a reply survives any kill; full: a power cut too, and every reply waits for the disk."""
     again_when_cut: int | None = Field(None, ge=0)
     """How often a reply that its limit cut off, or an empty one, is asked for again, the last time with twice the limit; by
     default 2, and 0 for a local teacher."""
@@ -96,7 +99,7 @@ def generate(config: GenerateConfig, run: Run) -> Metrics:
     planner, accepts = Planner(config, teacher.fingerprint), acceptance(config, benchmarks)
     place = config.ledger or run.folder / "ledger.sqlite"
     asks_nothing = config.dry_run and not config.pilot
-    with nullcontext() if asks_nothing else only_worker(place), Ledger(place) as ledger:
+    with nullcontext() if asks_nothing else only_worker(place), Ledger(place, synchronous=config.fsync) as ledger:
         taken_in = [take_in(path, ledger) for path in config.batch_in]
         if config.dry_run:
             return _estimated(planner, teacher, ledger, disciplines, config, accepts)

@@ -15,7 +15,7 @@ from tenfold.systems.glan.reading import Tally
 
 def totals(tallies: Mapping[str, Tally]) -> Metrics:
     """Sums over disciplines; coverage is None where there is nothing to cover."""
-    names = ("subjects", "syllabi", "sessions", "concepts", "sessions_used", "concepts_used", "wanted", "replaced")
+    names = ("subjects", "syllabi", "sessions", "concepts", "sessions_used", "concepts_used", "wanted", "short", "replaced")
     sums = {name: sum(getattr(tally, name) for tally in tallies.values()) for name in names}
     missing = sum((tally.missing for tally in tallies.values()), Counter())
     unread = sum((tally.unread for tally in tallies.values()), Counter())
@@ -55,11 +55,15 @@ def describe(metrics: Metrics) -> str:
     tokens = f"{metrics['prompt_tokens'] + metrics['completion_tokens']:,} tokens{money}"
     if metrics.get("dry_run"):
         return f"{metrics['calls']:,} calls and about {tokens} are still to be asked"
+    short = (
+        [f"{metrics['short']} more could not be asked: their syllabi have no combination left"] if metrics["short"] else []
+    )
     replaced = f", {metrics['replaced']} asked to replace others" if metrics["replaced"] else ""
     lines = [
         f"{metrics['accepted']} of {metrics['pairs']} pairs pass the gates; {metrics['wanted']} were wanted{replaced}",
         f"{metrics['asked']} calls in {metrics['seconds']:.0f} s; the ledger holds {metrics['calls']} calls, {tokens}",
     ]
+    lines += short
     for name in ("gates", "unread", "missing", "failed"):
         if metrics[name]:
             lines.append(f"{name}: " + ", ".join(f"{key} {number}" for key, number in metrics[name].items()))

@@ -6,6 +6,8 @@ from typing import Any
 from tenfold.core.records import Figure, Metrics, Page, Table
 
 Row = Mapping[str, Any]
+PALE, STRONG = "#dbe7f3", "#1f5f9e"
+"""None and all of the key concepts in use; Plotly's own scale would paint what is complete red."""
 
 
 def build(rows: Sequence[Row], metrics: Metrics) -> Page:
@@ -79,7 +81,9 @@ def _map(rows: Sequence[Row]) -> Figure:
             "colors": [tile["used"] / tile["all"] if tile["all"] else 0 for tile in tiles.values()],
             "cmin": 0,
             "cmax": 1,
+            "colorscale": [[0, PALE], [1, STRONG]],
             "showscale": True,
+            "colorbar": {"tickformat": ".0%", "title": {"text": "concepts used"}},
         },
     }
     caption = "Area: pairs. Colour: share of the key concepts of its syllabi that a pair is about."

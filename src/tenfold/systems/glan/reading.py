@@ -32,6 +32,8 @@ class Tally:
     concepts_used: int = 0
     wanted: int = 0
     """Questions that its syllabi allow and the settings ask for."""
+    short: int = 0
+    """Questions that were asked for, but have no combination of key concepts left."""
     replaced: int = 0
     """Further questions, in place of those that the gates had stopped."""
     pairs: int = 0
@@ -97,7 +99,9 @@ class Reader:
                     tally.pairs += 1
                     used |= set(draw.combination.concepts)
                     yield pair
-        tally.wanted += num_drawn - rounds.num_replaced
+        config, first = self.planner.config, num_drawn - rounds.num_replaced
+        tally.wanted += first
+        tally.short += config.held_out + config.questions - first
         tally.replaced += rounds.num_replaced
         tally.syllabi += 1
         tally.sessions += len(syllabus.sessions)

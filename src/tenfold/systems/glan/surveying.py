@@ -1,4 +1,4 @@
-"""The verb `taxonomy`: show and check one, have it proposed by a model, or put it to the vote."""
+"""The verb `taxonomy`: show and check one, change it, import one, have it proposed by a model, or put it to the vote."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,6 +12,8 @@ from tenfold.core.records import Metrics
 from tenfold.store import atomic
 from tenfold.store.ledger import Ledger
 from tenfold.store.runs import Run
+from tenfold.systems.glan.editing import added, removed
+from tenfold.systems.glan.importing import covered_by, read_published
 from tenfold.systems.glan.proposing import propose
 from tenfold.systems.glan.taxonomy import BUNDLED, EVERY, choose, load_taxonomy
 from tenfold.systems.glan.teachers import open_teacher
@@ -20,12 +22,17 @@ from tenfold.systems.glan.voting import as_toml, read_votes, sheet, tally
 
 
 class TaxonomyConfig(Config):
-    """Show, check, propose or vote on a taxonomy."""
+    """Show, check, change, import, propose or vote on a taxonomy."""
 
-    action: Literal["show", "build", "vote-sheet", "tally"] = "show"
-    """show; build one by asking a teacher; vote-sheet: write the form for annotators; tally: keep what a majority keeps."""
+    action: Literal["show", "add", "remove", "import", "build", "vote-sheet", "tally"] = "show"
+    """show; add or remove a node; import a published one; build one by asking a teacher; vote-sheet: write the form for
+    annotators; tally: keep what a majority keeps."""
     taxonomy: str = BUNDLED
-    """The bundled taxonomy, or a TOML file of your own."""
+    """bundled, core126 (126 of the bundled disciplines), or a TOML file of your own."""
+    node: str = ""
+    """For add: "Field > Branch > Discipline: topic; topic"; for remove: a path, or a name that is the only one."""
+    source: Path | None = None
+    """For import: a CSV file of OpenAlex's topics or of ISCED-F; the result keeps that file's licence."""
     disciplines: Names = (EVERY,)
     """Names of disciplines, branches or fields, or `all`."""
     votes: Paths = ()
@@ -64,6 +71,12 @@ def survey(config: TaxonomyConfig, run: Run) -> Metrics:
 def _acted(config: TaxonomyConfig, run: Run) -> tuple[tuple[Discipline, ...], Metrics]:
     if config.action == "build":
         return _built(config, run)
+    if config.action == "import":
+        return _imported(config, run)
+    if config.action in ("add", "remove"):
+        change = added if config.action == "add" else removed
+        changed = change(load_taxonomy(config.taxonomy), config.node)
+        return changed, {"file": _written(changed, config, run)}
     chosen = choose(load_taxonomy(config.taxonomy), config.disciplines)
     if config.action == "vote-sheet":
         path = config.out or run.folder / "votes.html"
@@ -89,6 +102,16 @@ def _built(config: TaxonomyConfig, run: Run) -> tuple[tuple[Discipline, ...], Me
     return found, {"unread_lines": proposal.unread_lines, "file": _written(found, config, run)}
 
 
+def _imported(config: TaxonomyConfig, run: Run) -> tuple[tuple[Discipline, ...], Metrics]:
+    if config.source is None:
+        raise ConfigError("there is nothing to import; give source=FILE, a CSV file of OpenAlex's topics or of ISCED-F")
+    found = read_published(config.source)
+    covered = covered_by(found, load_taxonomy(config.taxonomy))
+    names = {discipline.name for discipline in found}
+    share = {"covered": len(covered), "names": len(names), "not_covered": sorted(names - set(covered))}
+    return found, share | {"file": _written(found, config, run)}
+
+
 def _written(disciplines: tuple[Discipline, ...], config: TaxonomyConfig, run: Run) -> str:
     path = config.out or run.folder / "taxonomy.toml"
     atomic.write_text(path, as_toml(disciplines))
@@ -98,6 +121,8 @@ def _written(disciplines: tuple[Discipline, ...], config: TaxonomyConfig, run: R
 def describe(metrics: Metrics) -> str:
     """What a person reads in the terminal."""
     fields = [f"  {number:4d}  {field}" for field, number in metrics["fields"].items()]
-    removed = [f"removed by vote: {metrics['removed']}"] if "removed" in metrics else []
+    by_vote = [f"removed by vote: {metrics['removed']}"] if "removed" in metrics else []
+    if "covered" in metrics:
+        by_vote = [f"{metrics['covered']} of {metrics['names']} names are much like one of the other taxonomy"]
     written = [f"written: {metrics['file']}"] if "file" in metrics else []
-    return "\n".join([f"{metrics['disciplines']} disciplines in {len(fields)} fields", *fields, *removed, *written])
+    return "\n".join([f"{metrics['disciplines']} disciplines in {len(fields)} fields", *fields, *by_vote, *written])

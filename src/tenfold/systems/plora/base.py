@@ -10,11 +10,9 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
+from torch import Tensor
 
-from tenfold.systems.plora.pairs import LoraPair
-from tenfold.systems.plora.shards import gathered
+from tenfold.systems.plora.pairs import LoraPair, parts_of_name
 
 
 class BaseWeights:
@@ -22,7 +20,7 @@ class BaseWeights:
 
     def __init__(self, pairs: Sequence[LoraPair], folder: str | None) -> None:
         self.files = _files(folder)
-        self.transposed = {pair.name for pair in pairs if isinstance(pair.base, Conv1D)}
+        self.transposed = {pair.name for pair in pairs if pair.is_transposed}
         self.types = {pair.name: pair.weight().dtype for pair in pairs if pair.is_writable}
         self.copies = {
             pair.name: pair.weight().detach().cpu().clone() for pair in pairs if pair.is_writable and not self._agrees(pair)
@@ -34,15 +32,23 @@ class BaseWeights:
 
     def checksums(self, pairs: Sequence[LoraPair]) -> dict[str, str]:
         """sha256 of the bytes of each frozen weight as it stands in the model now."""
-        return {pair.name: _digest(pair.base) for pair in pairs}
+        return {pair.name: _digest(pair.stored()) for pair in pairs}
 
     def _agrees(self, pair: LoraPair) -> bool:
-        return f"{pair.name}.weight" in self.files and torch.equal(self._from_file(pair.name), pair.weight().cpu())
+        return _key(pair.name) in self.files and torch.equal(self._from_file(pair.name), pair.weight().cpu())
 
     def _from_file(self, name: str) -> Tensor:
-        with safe_open(self.files[f"{name}.weight"], framework="pt") as file:
-            weight = file.get_tensor(f"{name}.weight").to(self.types[name])
+        key, parts = _key(name), parts_of_name(name)
+        with safe_open(self.files[key], framework="pt") as file:
+            weight = file.get_tensor(key) if parts is None else file.get_slice(key)[parts[2]]
+        weight = weight.to(self.types[name])
         return weight.T if name in self.transposed else weight
+
+
+def _key(name: str) -> str:
+    """Under which name a file holds the matrix, or the tensor of all experts."""
+    parts = parts_of_name(name)
+    return f"{name}.weight" if parts is None else f"{parts[0]}.{parts[1]}"
 
 
 def _files(folder: str | None) -> Mapping[str, Path]:
@@ -54,6 +60,5 @@ def _files(folder: str | None) -> Mapping[str, Path]:
     return files
 
 
-def _digest(layer: nn.Module) -> str:
-    weight: Tensor = layer.weight.data  # pyright: ignore
-    return hashlib.sha256(gathered(weight.detach()).cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
+def _digest(weight: Tensor) -> str:
+    return hashlib.sha256(weight.detach().cpu().contiguous().view(torch.uint8).numpy().data).hexdigest()

@@ -17,6 +17,7 @@ from tenfold.core.errors import ConfigError
 from tenfold.store import atomic
 from tenfold.systems.plora.base import BaseWeights
 from tenfold.systems.plora.deltas import DeltaLedger, Piece
+from tenfold.systems.plora.experts import joined
 from tenfold.systems.plora.pairs import LoraPair
 
 
@@ -55,8 +56,13 @@ def compressed(piece: Piece, energy: float) -> tuple[Piece, float]:
 
 
 def save_adapter(pieces: Mapping[str, Piece], folder: Path, base: str) -> None:
-    """Writes an ordinary PEFT adapter; each matrix has its own rank, and scaling 1."""
-    ranks = {name: len(a) for name, (a, _) in pieces.items()}
+    """Writes an ordinary PEFT adapter; each matrix has its own rank, and scaling 1.
+
+    Args:
+        pieces: by matrix, in the order of `find_pairs`; those of experts are joined to the form of PEFT's wrappers.
+    """
+    layers = joined(pieces)
+    ranks = {layer.name: layer.rank for layer in layers}
     largest = max(ranks.values())
     other = {name: rank for name, rank in ranks.items() if rank != largest}
     config = LoraConfig(
@@ -64,15 +70,16 @@ def save_adapter(pieces: Mapping[str, Piece], folder: Path, base: str) -> None:
         lora_alpha=largest,
         rank_pattern=dict(other),
         alpha_pattern=dict(other),  # pyright: ignore[reportArgumentType]
-        target_modules=list(pieces),
+        target_modules=[layer.name for layer in layers if not layer.is_parameter],
+        target_parameters=[layer.name for layer in layers if layer.is_parameter] or None,
         base_model_name_or_path=base,
         task_type="CAUSAL_LM",
         inference_mode=True,
     )
     tensors = {
-        f"base_model.model.{name}.lora_{part}.weight": tensor.contiguous()
-        for name, piece in pieces.items()
-        for part, tensor in zip("AB", piece, strict=True)
+        f"base_model.model.{layer.module}.lora_{part}.weight": tensor.contiguous()
+        for layer in layers
+        for part, tensor in zip("AB", layer.piece, strict=True)
     }
     config.save_pretrained(str(folder))
     atomic.write_file(

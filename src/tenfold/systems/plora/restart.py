@@ -75,14 +75,14 @@ def reset_optimizer(
         factor: by which A and B were scaled; `scale` moves the moments along, so that Adam's direction stays.
         pruned: share of both moments that the `prune` policies set to 0.
     """
-    for parameter in pair.parameters:
+    for parameter, own in zip(pair.parameters, (pair.of_a, pair.of_b), strict=True):
         state = optimizer.state.get(parameter)
         if not state or policy == "keep":
             continue
         if policy == "fresh":
             del optimizer.state[parameter]
         else:
-            _change_moments(state, _moment_change(policy, factor, pruned, generator))
+            _change_moments(state, own, _moment_change(policy, factor, pruned, generator))
 
 
 def _moment_change(
@@ -97,10 +97,12 @@ def _moment_change(
     return lambda moment, _: moment * (moment.abs() > moment.abs().flatten().float().quantile(pruned)).to(moment)
 
 
-def _change_moments(state: Any, change: Callable[[Tensor, int], Tensor]) -> None:
+def _change_moments(state: Any, own: Callable[[Tensor], Tensor], change: Callable[[Tensor, int], Tensor]) -> None:
+    """Changes a pair's part of both moments; `own` takes it out of a tensor that may hold those of all experts."""
     for name, power in (("exp_avg", 1), ("exp_avg_sq", 2)):
         if name in state:
-            assign(state[name], change(gathered(state[name]), power))
+            moment = own(state[name])
+            assign(moment, change(gathered(moment), power))
 
 
 def rate_multiplier(policy: RatePolicy, step: int, unloads: Sequence[int], *, warmup: int, end: int | None) -> float:

@@ -83,6 +83,11 @@ def make_storage(name: StorageName, pairs: Sequence[LoraPair], ledger: DeltaLedg
             f"storage is {name}, but the weights of {locked[0]} cannot be written without quantising them again; "
             "use storage live"
         )
+    experts = [pair.name for pair in pairs if pair.expert is not None]
+    if name == "live" and experts:
+        raise ConfigError(
+            f"storage is live, but {experts[0]} lies in a tensor of experts, which has no layer of its own; use fold"
+        )
     if name == "inplace":
         warnings.warn("storage inplace loses small updates to rounding; use fold", stacklevel=2)
         return InPlace(ledger)

@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from tenfold.systems.plora.deltas import DeltaLedger, Piece
+from tenfold.systems.plora.deltas import DeltaLedger
 from tenfold.systems.plora.pairs import LoraPair
 
 Item = TypeVar("Item")
@@ -49,16 +49,17 @@ def spread(items: Sequence[Item], count: int = NUM_MATRICES) -> list[Item]:
     return list(items[::step])
 
 
-def describe_unload(pairs: Sequence[LoraPair], pieces: dict[str, Piece], ledger: DeltaLedger) -> dict[str, float]:
+def describe_unload(pairs: Sequence[LoraPair], ledger: DeltaLedger) -> dict[str, float]:
     """Means over a spread of matrices, taken after the stage was appended."""
-    rows = [_describe_matrix(pair, pieces[pair.name], ledger) for pair in spread(pairs)]
+    rows = [_describe_matrix(pair, ledger) for pair in spread(pairs)]
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 
-def _describe_matrix(pair: LoraPair, piece: Piece, ledger: DeltaLedger) -> dict[str, float]:
+def _describe_matrix(pair: LoraPair, ledger: DeltaLedger) -> dict[str, float]:
+    pieces = ledger.pieces(pair.name)
+    piece = pieces[-1]
     values = singular_values(*piece)
-    stacked = ledger.stacked(pair.name)
-    assert stacked is not None, pair.name
+    stacked = torch.cat([a for a, _ in pieces]), torch.cat([b for _, b in pieces], dim=1)
     past = stacked[0][: len(stacked[0]) - len(piece[0])]
     weight = pair.weight().float().norm() if pair.is_writable else torch.tensor(float("nan"))
     return {

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from peft import PeftModel
 from pydantic import Field
 from safetensors.torch import save_file
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from tenfold.core import jsonl
 from tenfold.core.config import Config, parse
@@ -22,10 +23,10 @@ from tenfold.store import atomic
 from tenfold.store.runs import Run
 from tenfold.systems.plora.data import load_rows
 from tenfold.systems.plora.deltas import Piece
-from tenfold.systems.plora.export import live_pieces, merge_into, save_adapter, total_pieces
+from tenfold.systems.plora.export import save_adapter
+from tenfold.systems.plora.method import PeriodicMethod
 from tenfold.systems.plora.methods import load_base, load_tokenizer
-from tenfold.systems.plora.pairs import names
-from tenfold.systems.plora.unload import PeriodicUnload, UnloadConfig
+from tenfold.systems.plora.settings import UnloadConfig
 from tenfold.train.adapters import LoraSettings, add_lora, parameter_count
 from tenfold.train.encoding import EncodedRow, encode_all
 from tenfold.train.finetune import FinetuneConfig, finetune
@@ -69,12 +70,12 @@ def train(config: TrainConfig, run: Run) -> Metrics:
     model = add_lora(load_base(config.model, config.dtype), config.lora, seed=config.unload.seed)
     before = _once(run, "before", model, held_out)
     trainable = parameter_count(model, trainable=True)  # before merging, which leaves nothing to train
-    unload = PeriodicUnload(config.unload, run.folder, probe=_probe(held_out[: config.probe_rows]))
-    steps = finetune(model, tokenizer, rows, config.training, run.folder, callbacks=[unload])
+    method = PeriodicMethod(config.unload.model_dump(), run.folder, probe=_probe(held_out[: config.probe_rows]))
+    steps = finetune(model, tokenizer, rows, config.training, run.folder, callbacks=method.callbacks)
     after = _once(run, "after", model, held_out)
-    pieces = _leave(config, run, unload, tokenizer)
+    pieces = _leave(config, run, method, tokenizer)
     if config.merge:
-        _save_merged(model, unload, tokenizer, run.folder / "merged")
+        _save_merged(model, method, tokenizer, run.folder / "merged")
     stages = _record(run, steps)
     return {
         "model": config.model,
@@ -95,13 +96,13 @@ def train(config: TrainConfig, run: Run) -> Metrics:
     }
 
 
-def _leave(config: TrainConfig, run: Run, unload: PeriodicUnload, tokenizer: PreTrainedTokenizerBase) -> Mapping[str, Piece]:
+def _leave(config: TrainConfig, run: Run, method: PeriodicMethod, tokenizer: PreTrainedTokenizerBase) -> Mapping[str, Piece]:
     """Writes the adapter, the live pair, and the checksums of the compute weights; returns the whole update."""
-    live = live_pieces(unload.pairs)
-    tensors = {f"{name}.{part}": tensor for name, piece in live.items() for part, tensor in zip("AB", piece, strict=True)}
+    parts = {(name, part): tensor for name, piece in method.live().items() for part, tensor in zip("AB", piece, strict=True)}
+    tensors = {f"{name}.{part}": tensor for (name, part), tensor in parts.items()}
     atomic.write_file(run.folder / LIVE, lambda scratch: save_file(tensors, scratch))
-    atomic.write_json(run.folder / COMPUTE, unload.base.checksums(unload.pairs))
-    pieces = total_pieces(unload.ledger, live, names(unload.pairs))
+    atomic.write_json(run.folder / COMPUTE, method.unload.base.checksums(method.unload.pairs))
+    pieces = method.pieces()
     save_adapter(pieces, run.folder / "adapter", config.model)
     tokenizer.save_pretrained(run.folder / "adapter")
     return pieces
@@ -145,10 +146,8 @@ def _once(run: Run, name: str, model: Any, rows: Sequence[EncodedRow]) -> float:
     return run.rows[name]["loss"]
 
 
-def _save_merged(model: Any, unload: PeriodicUnload, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    merge_into(unload.pairs, unload.ledger, unload.base, live_pieces(unload.pairs))
-    plain = model.unload()
-    assert isinstance(plain, PreTrainedModel), type(plain)
+def _save_merged(model: PeftModel, method: PeriodicMethod, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    plain = method.merge(model)
     with models.quiet():
         plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

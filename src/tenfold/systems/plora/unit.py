@@ -42,6 +42,9 @@ from tenfold.train.losses import RowLoss, mean_loss, row_losses
 from tenfold.train.meters import StepMeter
 
 BASE = "base"
+FIXED_HEAP = {"MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "1048576"}
+"""Makes glibc give large blocks back at once. By default it keeps them by a rule that follows the sizes freed so far, and the
+peak of one and the same training then differs by more than the methods do."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ def run_apart(config: CompareConfig, unit: Unit, folder: Path) -> dict[str, Any]
     failed.unlink(missing_ok=True)
     if not done.exists():
         command = [sys.executable, "-m", "tenfold.systems.plora.unit", str(folder)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=sys.stderr) as process:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=sys.stderr, env=os.environ | FIXED_HEAP) as process:
             process.wait()
         _raise_failure(unit, process.returncode, failed)
     rmtree(folder / "checkpoints", ignore_errors=True)
