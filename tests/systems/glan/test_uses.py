@@ -230,7 +230,7 @@ def test_wrong_benchmarks_are_refused(tmp_path):
 
 
 def test_the_load_test_loses_nothing_under_faults(tmp_path):
-    run = opened(tmp_path, "loadtest", loadtest.LoadConfig, calls=100, latency_ms=5.0, fault_share=0.3, timeout_s=0.3)
+    run = opened(tmp_path, "loadtest", loadtest.LoadConfig, calls=100, latency_ms=5.0, fault_share=0.3, timeout_s=2.0)
     metrics = loadtest.loadtest(run.config, run)
     assert metrics["identical"] and metrics["lost"] == metrics["answered_twice"] == 0
     assert sum(metrics["faults"].values()) > 10 and metrics["calls"] == 112

@@ -43,8 +43,8 @@ from tenfold.train.meters import StepMeter
 
 BASE = "base"
 FIXED_HEAP = {"MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "1048576"}
-"""Makes glibc give large blocks back at once. By default it keeps them by a rule that follows the sizes freed so far, and the
-peak of one and the same training then differs by more than the methods do."""
+"""Makes glibc give large blocks back at once. By default it keeps them by a rule that follows what was freed so far, and the
+peak of one and the same training then differs more than methods do."""
 
 
 @dataclass(frozen=True)
