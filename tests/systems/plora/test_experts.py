@@ -52,7 +52,7 @@ def loss(model):
     return model(input_ids=IDS, labels=IDS).loss
 
 
-def trained(tmp_path, steps=7, **settings):
+def trained(tmp_path, steps=8, **settings):
     model = adapted()
     run = Run(model, UnloadConfig(interval=3, **settings), tmp_path / "run", total=steps + 1, optimizer=adam)
     return run, [run.step(loss) for _ in range(steps)]
@@ -61,7 +61,7 @@ def trained(tmp_path, steps=7, **settings):
 def test_each_expert_is_a_matrix_of_its_own():
     pairs = find_pairs(adapted())
     of_experts = [pair for pair in pairs if pair.expert is not None]
-    assert len(of_experts) == 2 * 2 * EXPERTS and len(pairs) == len(of_experts) + 2
+    assert len(of_experts) == 2 * 2 * EXPERTS and len(pairs) == len(of_experts) + 4
     first = of_experts[0]
     assert first.rank == 2 and first.is_writable and len(set(names(pairs))) == len(pairs)
     for pair in of_experts:
@@ -98,7 +98,7 @@ def test_an_unload_leaves_the_function_and_adds_rank(tmp_path, settings):
 
 
 def test_the_moments_of_each_expert_are_scaled_once(tmp_path):
-    run, _ = trained(tmp_path, steps=2, mode="exact", momentum=0.5)
+    run, _ = trained(tmp_path, steps=2, mode="exact", momentum=0.5, allow_single_stage=True)
     a = run.pairs[-1].parameters[0]
     before = run.optimizer.state[a]["exp_avg"].clone()
     squares = run.optimizer.state[a]["exp_avg_sq"].clone()
@@ -133,11 +133,10 @@ def test_experts_of_unequal_rank_are_filled_up(tmp_path):
 
 
 def test_a_run_goes_on_to_the_same_bits(tmp_path):
-    run, losses = trained(tmp_path, steps=7)
+    run, losses = trained(tmp_path)
     model = adapted()
-    again = Run(model, UnloadConfig(interval=3), tmp_path / "again", total=8, optimizer=adam)
-    for _ in range(3):
-        again.step(loss)
+    again = Run(model, UnloadConfig(interval=3), tmp_path / "again", total=9, optimizer=adam)
+    assert [again.step(loss) for _ in range(3)] == losses[:3]
     saved = {name: parameter.clone() for name, parameter in model.named_parameters() if parameter.requires_grad}
     fresh = adapted()
     fresh.load_state_dict(saved, strict=False)
@@ -145,7 +144,7 @@ def test_a_run_goes_on_to_the_same_bits(tmp_path):
     again.state.stateful_callbacks = {"PeriodicUnload": again.callback.state()}
     callback.on_train_begin(again.args, again.state, None, model=fresh)
     assert digest(fresh) == digest(model)
-    assert losses[:3] == [pytest.approx(value) for value in losses[:3]] and run.callback.unloads == [3, 6]
+    assert run.callback.unloads == [3, 6]
 
 
 def test_the_base_is_read_from_a_file_that_holds_the_tensor_and_copied_otherwise(tmp_path):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from plora_run import Run, adapted
-from tenfold.systems.plora import restart, storage, unload
+from tenfold.systems.plora import restart, storage, triggers, unload
 from tenfold.systems.plora.unload import UnloadConfig
 
 Check = Callable[..., None]
@@ -70,7 +70,7 @@ def check_state_is_gone(folder) -> None:
 
 def check_epoch_ends(folder) -> None:
     """Each epoch ends with an unload, also the third one."""
-    assert unload.unload_steps(40, 10, 4) == (4, 10, 14, 20, 24, 30, 34)
+    assert triggers.unload_steps(40, 10, 4) == (4, 10, 14, 20, 24, 30, 34)
 
 
 def check_bf16(folder) -> None:
@@ -97,7 +97,7 @@ def check_first_rate(folder) -> None:
 
 
 def unscaled_moments(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(restart, "_change_moments", lambda state, change: None)
+    patch.setattr(restart, "_change_moments", lambda state, own, change: None)
 
 
 def step_kept(patch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,7 @@ def doubled_boundary(patch: pytest.MonkeyPatch) -> None:
                 steps.append(number)
         return tuple(steps)
 
-    patch.setattr(unload, "unload_steps", doubled)
+    patch.setattr(triggers, "unload_steps", doubled)
 
 
 def reset_by_name(patch: pytest.MonkeyPatch) -> None:
