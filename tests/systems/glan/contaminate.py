@@ -1,6 +1,8 @@
-"""Does the probe see what a model was trained on? smollm2 tuned on 400 training rows of GSM8K, and on 400 test rows.
+"""Does the probe see what a model was trained on? smollm2 tuned on training rows of GSM8K, and on test rows.
 
-    python tests/systems/glan/contaminate.py FOLDER       40 minutes of one core; go on after a kill with the same line
+    python tests/systems/glan/contaminate.py FOLDER [N]    N rows of each; 400 take an hour of one core, and 64 a quarter
+
+After a kill the same line goes on.
 
 Prints one JSON object: D% with its interval for the model as it is, and after either tuning.
 """
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from tenfold.store.artifacts import find_data
 
-NUM_ROWS = 400
+NUM_ROWS = int(sys.argv[2]) if len(sys.argv) > 2 else 400
 SIDES = {"train": "gsm8k-train", "test": "gsm8k"}
 
 
@@ -53,7 +55,7 @@ def main(folder: Path) -> dict:
     for taught in (None, "test", "train"):
         model = "smollm2"
         if taught:
-            training = ["--training.epochs", "2", "--training.batch-size", "4", "--training.learning-rate", "3e-3"]
+            training = ["--training.epochs", "4", "--training.batch-size", "4", "--training.learning-rate", "3e-3"]
             settings = ["--merge", "--max-length", "256", "--held-out-rows", "8", "--lora.rank", "16", "--lora.alpha", "16"]
             unload = ["--unload.interval", "10000", "--unload.allow-single-stage", "--training.save-every", "20"]
             data = ["--data", str(lesson_of(files[taught]))]
