@@ -20,6 +20,21 @@ VARIABLES = {
 }
 
 
+def count_processors_as_devices() -> None:
+    """Whenever Accelerate notes that there are several processors, it shall say devices."""
+    from accelerate.state import PartialState
+    from accelerate.utils import DistributedType
+
+    begin = PartialState.__init__
+
+    def noted(self, *args, **kwargs):
+        begin(self, *args, **kwargs)
+        if self.distributed_type == DistributedType.MULTI_CPU:
+            self.distributed_type = DistributedType.MULTI_GPU
+
+    PartialState.__init__ = noted
+
+
 def train(folder: Path, batch: int, mode: str) -> dict:
     from tenfold.systems.plora.unload import PeriodicUnload, UnloadConfig, digest
     from tenfold.train.adapters import LoraSettings, add_lora
@@ -49,11 +64,7 @@ if __name__ == "__main__":
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count > 1:
         os.environ |= VARIABLES
-        from accelerate.state import PartialState
-        from accelerate.utils import DistributedType
-
-        PartialState(cpu=True)
-        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+        count_processors_as_devices()
     print(json.dumps(train(Path(sys.argv[1]), 4 // count, sys.argv[2] if len(sys.argv) > 2 else "full")))
     sys.stdout.flush()
     os._exit(0)

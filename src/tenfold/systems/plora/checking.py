@@ -113,13 +113,20 @@ def _gap(opened: OpenedRun, model: OpenedModel, ids: Tensor, number: int) -> flo
 
 
 def _logits(opened: OpenedRun, model: OpenedModel, ids: Tensor, number: int, *, folded: int, live: float) -> Tensor:
-    """With the first stages folded, and `live` times the piece of stage `number` as a low-rank term beside them."""
+    """With the first stages folded, and `live` times the piece of stage `number` as a low-rank term beside them.
+
+    Experts have no layer of their own to stand beside, so their term is added to the weight.
+    """
     later = frozenset(range(folded + 1, len(opened.ledger) + 1))
-    model.fold(DeltaLedger(opened.ledger.folder, dropped=later), {})
-    hooks = []
-    for pair in model.pairs:
-        for a, b in opened.ledger.stage_pieces(number, pair.name):
-            hooks.append(pair.base.register_forward_hook(extra_term(a, b * live)))
+    pieces = {pair.name: opened.ledger.stage_pieces(number, pair.name) for pair in model.pairs}
+    terms = {name: (a, b * live) for name, some in pieces.items() for a, b in some}
+    in_weights = {pair.name: terms[pair.name] for pair in model.pairs if pair.expert is not None and pair.name in terms}
+    model.fold(DeltaLedger(opened.ledger.folder, dropped=later), in_weights)
+    hooks = [
+        pair.base.register_forward_hook(extra_term(*terms[pair.name]))
+        for pair in model.pairs
+        if pair.name in terms and pair.name not in in_weights
+    ]
     try:
         return logits(model.model, ids)
     finally:

@@ -27,6 +27,8 @@ def compare(config: CompareConfig, run: Run, *, measure: Measure = run_apart) ->
     Args:
         measure: (settings, unit, folder) -> row; by default in a fresh process.
     """
+    if config.minutes and not run.rows:
+        print(f"about {config.minutes:g} minutes on two quiet cores; after a kill --resume goes on", file=sys.stderr)
     base = _row(run, config, Unit(BASE), measure)
     tried = {method: _try_rates(run, config, method, measure) for method in config.methods}
     rates = {method: min(losses, key=losses.__getitem__) for method, losses in tried.items()}
