@@ -92,4 +92,5 @@ def test_it_goes_on_and_its_adapter_fits_the_quantised_base(tmp_path, bits):
     config = LoraConfig.from_pretrained(tmp_path / "adapter")
     config.task_type = None  # two layers are no language model
     loaded = PeftModel.from_pretrained(plain_model(bits), tmp_path / "adapter", config=config)
+    loaded.train()  # as the other was; to evaluate, bitsandbytes multiplies more coarsely on processors
     torch.testing.assert_close(loaded(INPUTS), expected, atol=1e-4, rtol=0)

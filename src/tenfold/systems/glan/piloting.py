@@ -24,12 +24,16 @@ async def pilot(planner: Planner, asking: Asking, disciplines: Sequence[Discipli
 
 
 async def _way(planner: Planner, asking: Asking, disciplines: Sequence[Discipline], number: int, size: int) -> None:
-    """One way: other disciplines first, then other queries; subjects and draws are spread from the first to the last."""
+    """One way: other disciplines first, then other queries; subjects and draws are spread from the first to the last.
+
+    What is grown comes from a discipline's first query, whose subjects lead the united list: they are the whole run's too.
+    """
     growing, config = Growing(planner, asking, accept_all, lambda: None), planner.config
     discipline = disciplines[_spread(number, size, len(disciplines))]
     try:
         query = number // len(disciplines) % config.queries
-        subjects = unite([await growing.converse(list_subjects(planner, discipline, query))], config.subjects)
+        lists = [await growing.converse(list_subjects(planner, discipline, asked)) for asked in sorted({0, query})]
+        subjects = unite(lists[:1], config.subjects)
         subject = subjects[_spread(number * 7 % size, size, len(subjects))]
         syllabus = await growing.converse(write_syllabus(planner, discipline, subject))
         drawn = list(islice(stream_of(planner, syllabus), config.held_out + config.questions))
