@@ -138,7 +138,10 @@ SYSTEMS = {
             "guard",
             "a safety detector that follows your rules and says why",
             "2402.16444",
-            {"eval": "judge the linear guard on a safety set: agreement, calibration, promised false-alarm rates"},
+            {
+                "train": "train a detector from a causal LM, under rules and without",
+                "eval": "judge the linear guard on a safety set: agreement, calibration, promised false-alarm rates",
+            },
             whole=False,
         ),
     )

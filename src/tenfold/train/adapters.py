@@ -33,6 +33,8 @@ class LoraSettings(Config):
     """Share of the inputs of the update that is dropped while training."""
     targets: Names = (ALL_LINEAR,)
     """Layers to adapt, by the last part of their names; all-linear: all but the head; all-experts: tensors of experts."""
+    first_layer: int = Field(0, ge=0)
+    """Adapt the decoder's layers from this one on; the backward pass ends there, so that steps cost less."""
 
 
 def linear_names(model: nn.Module) -> list[str]:
@@ -50,9 +52,11 @@ def target_names(model: nn.Module, settings: LoraSettings) -> list[str]:
     """The full names of the layers and tensors of experts that the settings mean.
 
     Raises:
-        ConfigError: a target matches no layer, or one whose weights are tied to the embedding.
+        ConfigError: a target matches no layer, or one whose weights are tied to the embedding, or first_layer is too high.
     """
-    linear, experts = linear_names(model), expert_names(model)
+    linear, experts = _from_layer(linear_names(model), settings), _from_layer(expert_names(model), settings)
+    if not linear:
+        raise ConfigError(f"first_layer is {settings.first_layer}, but the model has no such layer; lower it")
     for target in settings.targets:
         if target not in (ALL_LINEAR, ALL_EXPERTS):
             _refuse_tied(model, target)
@@ -95,6 +99,15 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -> Pe
 def parameter_count(model: nn.Module, *, trainable: bool) -> int:
     """How many numbers are trained, or how many are not."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad is trainable)
+
+
+def _from_layer(names: Sequence[str], settings: LoraSettings) -> list[str]:
+    return [name for name in names if _layer_number(name) >= settings.first_layer]
+
+
+def _layer_number(name: str) -> int:
+    """The number in a name such as model.layers.7.mlp.up_proj; 0 where there is none."""
+    return next((int(part) for part in name.split(".") if part.isdecimal()), 0)
 
 
 def _is_meant(name: str, target: str, experts: Sequence[str]) -> bool:

@@ -24,6 +24,7 @@ from tenfold.core import jsonl
 from tenfold.core.config import Config
 from tenfold.store.progress import counter
 from tenfold.train.encoding import EncodedRow
+from tenfold.train.order import by_length
 
 WHOLE = "whole"
 """A file of this name is written last into a checkpoint."""
@@ -58,6 +59,8 @@ class FinetuneConfig(Config):
     """Compute products in bf16 whatever the type of the weights; for graphics processors."""
     save_every: int = Field(50, ge=1)
     """Optimizer steps between checkpoints."""
+    order: Literal["random", "length"] = "random"
+    """random; or batches of rows of like length in random order, the same in every epoch, which wastes least on padding."""
     seed: int = 0
     """Of the order of rows and of dropout."""
 
@@ -78,6 +81,7 @@ def finetune(
         folder: of this run; holds `checkpoints/` and `steps.jsonl`. A second call with the same folder continues.
         callbacks: methods that plug in at step boundaries.
     """
+    rows = by_length(rows, config.batch_size, seed=config.seed) if config.order == "length" else rows
     last = newest_whole(folder / "checkpoints")
     log = StepLog(folder / "steps.jsonl", _steps_of(last))
     with _quiet(), counter("Training", total=num_steps(len(rows), config)) as advance:
@@ -186,6 +190,7 @@ def _arguments(config: FinetuneConfig, folder: Path) -> SFTConfig:
         max_grad_norm=config.clip,
         seed=config.seed,
         data_seed=config.seed,
+        train_sampling_strategy="random" if config.order == "random" else "sequential",
         save_strategy="steps",
         save_steps=config.save_every,
         logging_steps=1,
