@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenfold.nn.lean_llama import LeanLlama
-from tenfold.nn.scoring import prefix_tree, score_candidates
+from tenfold.nn.scoring import inner_nodes, prefix_tree, score_candidates
 from tenfold.nn.transformers_lm import TransformersLM
 
 few_tokens = st.integers(0, 3)  # so that candidates share beginnings
@@ -52,3 +52,10 @@ def test_scores_of_all_one_token_candidates_sum_to_one(engine):
     assert score_candidates(engine, [3, 4], [[token] for token in range(97)]).exp().sum().item() == pytest.approx(
         1, abs=1e-4
     )
+
+
+def test_only_nodes_that_something_follows_are_computed():
+    assert inner_nodes(prefix_tree([[1], [2], [3]])[0]) == []
+    tree, leaves = prefix_tree([[1, 2], [1, 3, 4], [5]])
+    assert [tree.tokens[node] for node in inner_nodes(tree)] == [1, 3]
+    assert not set(leaves) & set(inner_nodes(tree))

@@ -65,6 +65,13 @@ class LeanLlama:
         other.cache = other._new_cache(1)
         return other
 
+    def twin(self) -> "LeanLlama":
+        """The same engine with an empty cache of its own: for texts that take turns; not for two threads at once."""
+        other = copy.copy(self)
+        other.cache = self._new_cache(self.batch_size)
+        other.hidden_rows = [torch.empty(0)] * self.batch_size
+        return other
+
     @property
     def lengths(self) -> Sequence[int]:
         return self.cache.lengths

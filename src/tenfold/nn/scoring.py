@@ -4,8 +4,8 @@ The candidates' tokens form a prefix tree that hangs below the prompt; one pass 
 log-probability of every candidate (verdicts, option letters, yes or no). A model that takes no trees gets one pass each.
 """
 
-# n nodes of the tree, V vocabulary
-from collections.abc import Sequence
+# K inner nodes of the tree, V vocabulary
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -30,12 +30,27 @@ def score_candidates(model: CausalLM, prompt: Sequence[int], candidates: Sequenc
     if not getattr(model, "takes_trees", True):
         return torch.stack([_chain_score(model, candidate, after_prompt_V) for candidate in candidates])
     tree, leaves = prefix_tree(candidates)
+    log_law = {ROOT: after_prompt_V, **_inner_laws(model, tree)}
+    return torch.stack([_path_score(tree, leaf, log_law) for leaf in leaves])
+
+
+def inner_nodes(tree: Draft) -> list[int]:
+    """The nodes that something follows: only they have to be computed, what follows the prompt alone costs nothing more."""
+    return sorted({parent for parent in tree.parents if parent != ROOT})
+
+
+def _inner_laws(model: CausalLM, tree: Draft) -> dict[int, Tensor]:
+    """Node -> log-probabilities [V] of the token after it; the cache is left as it was."""
+    inner = inner_nodes(tree)
+    if not inner:
+        return {}
     start = model.lengths[0]
-    depths = torch.tensor(tree.depths) - 1
-    logits_nV = model.forward(torch.tensor([list(tree.tokens)]), depths_K=depths, ancestors_KK=tree.ancestry()[1:, 1:])[0]
+    depths = torch.tensor([tree.depths[node] for node in inner]) - 1
+    rows = torch.tensor(inner) + 1
+    ids_1K = torch.tensor([[tree.tokens[node] for node in inner]])
+    logits_KV = model.forward(ids_1K, depths_K=depths, ancestors_KK=tree.ancestry()[rows][:, rows])[0]
     model.keep(0, start, [])
-    log_law_nV = logits_nV.log_softmax(-1)
-    return torch.stack([_path_score(tree, leaf, after_prompt_V, log_law_nV) for leaf in leaves])
+    return dict(zip(inner, logits_KV.log_softmax(-1), strict=True))
 
 
 def prefix_tree(candidates: Sequence[Sequence[int]]) -> tuple[Draft, list[int]]:
@@ -50,9 +65,9 @@ def prefix_tree(candidates: Sequence[Sequence[int]]) -> tuple[Draft, list[int]]:
     return Draft([token for _, token in nodes], [parent for parent, _ in nodes], "candidates"), leaves
 
 
-def _path_score(tree: Draft, leaf: int, after_prompt_V: Tensor, log_law_nV: Tensor) -> Tensor:
-    rows = [after_prompt_V if tree.parents[node] == ROOT else log_law_nV[tree.parents[node]] for node in tree.path(leaf)]
-    return torch.stack([row[tree.tokens[node]] for row, node in zip(rows, tree.path(leaf), strict=True)]).sum()
+def _path_score(tree: Draft, leaf: int, log_law: Mapping[int, Tensor]) -> Tensor:
+    path = tree.path(leaf)
+    return torch.stack([log_law[tree.parents[node]][tree.tokens[node]] for node in path]).sum()
 
 
 def _chain_score(model: CausalLM, candidate: Sequence[int], after_prompt_V: Tensor) -> Tensor:

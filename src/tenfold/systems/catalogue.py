@@ -139,10 +139,17 @@ SYSTEMS = {
             "a safety detector that follows your rules and says why",
             "2402.16444",
             {
-                "train": "train a detector from a causal LM, under rules and without",
-                "eval": "judge the linear guard on a safety set: agreement, calibration, promised false-alarm rates",
+                "check": "judge a response or a file of pairs, and say why",
+                "score": "say how safe another model's answers are, under loose and under strict rules",
+                "mix": "put training rows under rules that do and do not concern them",
+                "train": "train a detector from a causal LM, with rules and without",
+                "calibrate": "fit probabilities, and thresholds with promised error rates",
+                "eval": "judge a detector: labels, calibration, rules, attacks, explanations, speed",
+                "rules": "show a rule pack, look for faults, or try its examples",
+                "stream": "judge a text as if it were being written, and show where it would be stopped",
+                "audit": "verify a log of decisions, or erase a text from it",
+                "import-prompts": "read the paper's own prompts from a checkout of its code",
             },
-            whole=False,
         ),
     )
 }

@@ -9,11 +9,13 @@ The texts are classifier data: they are scored and never shown. Rows and reports
 
 import csv
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from tenfold.core import jsonl
 from tenfold.core.errors import ConfigError, UnknownNameError
 from tenfold.store.artifacts import find_data
 
@@ -21,6 +23,16 @@ Label = Literal["safe", "unsafe", "controversial"]
 LABELS: tuple[Label, ...] = ("safe", "unsafe", "controversial")
 SETS = ("diasafety", "gptfuzz", "coldataset")
 NUM_FOLDS = 5
+DIALOGUE = re.compile(r"\n\s*A:(?P<query>.*)\n\s*B:(?P<response>.*)", re.DOTALL)
+ANSWER = re.compile(r"\[(?:Answer|答案)\]\s*(?P<label>unsafe|safe|controversial|不安全|有争议|安全)", re.IGNORECASE)
+ANSWERS: Mapping[str, Label] = {
+    "safe": "safe",
+    "unsafe": "unsafe",
+    "controversial": "controversial",
+    "安全": "safe",
+    "不安全": "unsafe",
+    "有争议": "controversial",
+}
 
 
 @dataclass(frozen=True)
@@ -117,6 +129,76 @@ def read_cold(path: Path) -> list[Item]:
         )
         for number, row in enumerate(_read_csv(path, ("TEXT", "label", "topic")))
     ]
+
+
+def read_items(path: Path) -> list[Item]:
+    """Items of a JSONL file of your own, in one of the paper's formats.
+
+        {query, response}                 to be judged; label may follow: a name, or 0 safe, 1 unsafe, 2 controversial
+        {query, response, output}         the label is read from the output's answer line
+        {input, output, lang, label}      training rows; the dialogue is what stands behind the last `A:` and `B:` lines
+
+    Further keys that are used: category (or controversial_type), group, lang, key.
+
+    Raises:
+        MissingArtifactError: there is no such file.
+        ConfigError: a row lacks its response or has an unknown label; the message names the line.
+    """
+    rows = [_own_item(row, f"{path.name}:{number}") for number, row in enumerate(jsonl.read(path), 1)]
+    if not rows:
+        raise ConfigError(f"{path} holds no row; give one JSON object a line with query and response")
+    return rows
+
+
+def test_items(name: str) -> list[Item]:
+    """What a guard is judged on: a set's test part (its first split's), or a file."""
+    return list(splits(name)[0].test) if name in SETS else read_items(Path(name))
+
+
+def _own_item(row: Any, where: str) -> Item:
+    if not isinstance(row, Mapping):
+        raise ConfigError(f"{where}: a row is a JSON object with query and response")
+    query, response = (
+        (row.get("query", ""), row.get("response")) if "response" in row else dialogue(str(row.get("input", "")))
+    )
+    if not isinstance(response, str) or not isinstance(query, str):
+        raise ConfigError(f"{where}: keys {sorted(row)} hold no response; give query and response")
+    types = row.get("controversial_type") or [row.get("category", "")]
+    lang = row.get("lang") or ("zh" if any("\u4e00" <= letter <= "\u9fff" for letter in response) else "en")
+    return Item(
+        str(row.get("key", where)),
+        query,
+        response,
+        _own_label(row, where),
+        str(types[0]) if types else "",
+        str(row.get("group", query or response)),
+        lang,
+    )
+
+
+def dialogue(text: str) -> tuple[str, str | None]:
+    """Query and response from a prompt that ends with `A: ...` and `B: ...`; no response if it does not."""
+    found = DIALOGUE.search(text)
+    return (found["query"], found["response"]) if found else ("", None)
+
+
+def _own_label(row: Mapping[str, Any], where: str) -> Label:
+    label = row.get("label")
+    if label is None and "output" in row:
+        label = _label_of_output(str(row["output"]))
+    if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(LABELS):
+        return LABELS[label]
+    if label is None:
+        return "safe"
+    if label not in LABELS:
+        raise ConfigError(f"{where}: the label is {label!r}; accepted are {', '.join(LABELS)} or 0, 1, 2")
+    return label
+
+
+def _label_of_output(output: str) -> Label | None:
+    """The label on the answer line; the whole word, so that unsafe is not read as safe."""
+    found = ANSWER.search(output)
+    return ANSWERS.get(found["label"].lower()) if found else None
 
 
 def _by_question(items: Sequence[Item]) -> list[Split]:

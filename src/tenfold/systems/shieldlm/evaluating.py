@@ -1,6 +1,14 @@
-"""The verb `eval`: learn the linear guard on a set's training part and judge it on the part kept aside.
+"""The verb `eval`: how good a detector is, and whether its promises hold, on data that it has not learnt from.
 
-Rows hold keys, labels and scores, never texts.
+    labels        agreement, calibration, false-alarm rates; for a language model the linear floor and the cascade beside it
+    flips         rule gain and flip accuracy on RuleFlip
+    irrelevant    verdicts that change with rules that do not concern the item
+    alarms        flags on harmless texts with alarming words
+    injection     flags lost to lines that claim a verdict
+    explanations  parsed, agreeing, verified
+    speed         one prefill against generating and parsing
+
+Rows hold keys, labels and scores, never texts. A killed run goes on with --resume where it stopped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,32 +17,103 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from tenfold.core.config import Config
-from tenfold.core.errors import ConfigError
-from tenfold.core.records import Metrics, Page, Table
+from tenfold.core.config import Config, Names
+from tenfold.core.errors import ConfigError, UnknownNameError
+from tenfold.core.records import Metrics
 from tenfold.store.progress import track
 from tenfold.store.runs import Run
-from tenfold.systems.shieldlm import measures
-from tenfold.systems.shieldlm.data import Split, splits
+from tenfold.systems.shieldlm import judging, measures, rule_measures, speed
+from tenfold.systems.shieldlm.calibrator import Calibrator
+from tenfold.systems.shieldlm.data import SETS, Item, Split, read_items, splits
+from tenfold.systems.shieldlm.guard import Guard
 from tenfold.systems.shieldlm.linear import LinearGuard
+from tenfold.systems.shieldlm.opening import open_guard
+from tenfold.systems.shieldlm.training import chosen_items
+
+LINEAR = "linear"
+PARTS = ("labels", "flips", "irrelevant", "alarms", "injection", "explanations", "speed")
 
 
 class EvalConfig(Config):
-    """Judge the linear guard on a safety set: agreement, calibration and promised false-alarm rates."""
+    """Judge a detector: agreement, calibration, promised false-alarm rates, and how it takes rules and attacks."""
 
+    guard: str = LINEAR
+    """linear (learnt here, on the set's training part), the folder of a train or calibrate run, or a model's name."""
     data: str = "diasafety"
-    """diasafety, gptfuzz (five folds by question) or coldataset (Chinese)."""
-    limit: int | None = Field(default=None, ge=200)
-    """Training items and test items of each split; all if left out."""
+    """diasafety, gptfuzz (linear: five folds by question; else the first), coldataset (Chinese), or a JSONL file."""
+    parts: Names = ("labels",)
+    """What to measure of a language model: labels, flips, irrelevant, alarms, injection, explanations, speed."""
+    limit: int | None = Field(default=None, ge=1)
+    """Test items (linear: also training items), drawn at random; all if left out."""
+    part_limit: int = Field(default=100, ge=1)
+    """Items of each part but labels, alarms and speed."""
+    speed_items: int = Field(default=6, ge=1)
+    """Items that are also generated and parsed."""
+    seed: int = 0
+    """Of the draws."""
 
 
 def evaluate(config: EvalConfig, run: Run) -> Metrics:
-    """One row per split with the scores of its test items; the metrics pool the splits."""
-    parts = [_narrowed(split, config.limit) for split in splits(config.data)]
-    todo = [place for place in range(len(parts)) if str(place) not in run.rows]
-    for place in track(todo, "Splits", done=len(parts) - len(todo)):
-        run.add(str(place), _judged(parts[place]))
-    return {"data": config.data, "detector": "linear", **sum_up([run.rows[str(place)] for place in range(len(parts))])}
+    """One row per piece of work; the metrics are made from the rows alone."""
+    for part in config.parts:
+        if part not in PARTS:
+            raise UnknownNameError("part", part, PARTS)
+    found: Metrics = {"data": config.data, "detector": config.guard}
+    if config.guard == LINEAR:
+        parts = [_narrowed(split, config) for split in splits(config.data)]
+        return {**found, **sum_up(_linear(parts, run))}
+    split = _narrowed(_split(config), config)
+    guard = open_guard(config.guard)
+    _judge(config, run, guard, split)
+    return {**found, "ids": guard.ids, **summed(config, run, guard, split)}
+
+
+def _judge(config: EvalConfig, run: Run, guard: Guard, split: Split) -> None:
+    few = [item for item in chosen_items(split.test, config.part_limit, config.seed + 1) if item.response.strip()]
+    pack = guard.packs.get(split.test[0].lang)
+    work = {
+        "labels": lambda: judging.item_work(guard, split.test, split.unseen),
+        "flips": lambda: judging.flip_work(guard, few, _needed(pack), config.seed),
+        "irrelevant": lambda: judging.irrelevant_work(guard, few, _needed(pack), config.seed),
+        "alarms": lambda: judging.alarm_work(guard),
+        "injection": lambda: judging.injection_work(guard, few),
+        "explanations": lambda: judging.explanation_work(guard, few, _needed(pack)),
+        "speed": lambda: speed.speed_work(guard, few[: config.speed_items]),
+    }
+    for part in config.parts:
+        judging.judge(run, part.capitalize(), list(work[part]()))
+    if "labels" in config.parts and split.train:
+        _linear([split], run)
+
+
+def summed(config: EvalConfig, run: Run, guard: Guard, split: Split) -> Metrics:
+    """All measures from the rows."""
+    found: Metrics = {}
+    rows = run.rows.values()
+    calibrator = guard.calibrator
+    if "labels" in config.parts:
+        found |= _labels([row for row in rows if row["key"].startswith("item/")], run, calibrator, bool(split.train))
+    for part, measure in rule_measures.MEASURES.items():
+        if part in config.parts:
+            found |= measure([row for row in rows if row["key"].startswith(f"{part.rstrip('s')}/")], calibrator)
+    if "speed" in config.parts:
+        found |= speed.sum_up([row for row in rows if row["key"].startswith("speed/")])
+    return found
+
+
+def _labels(rows: Sequence[Mapping[str, Any]], run: Run, calibrator: Calibrator, has_floor: bool) -> Metrics:
+    scores = calibrator.scores([judging.logps(row) for row in rows])
+    items = [{**row, "score": float(score)} for row, score in zip(rows, scores, strict=True)]
+    found = sum_up([{"items": items}])
+    found["coverage"] = float(np.mean([row["coverage"] for row in rows]))
+    if has_floor:
+        floor = run.rows["0"]["items"]
+        linear = np.array([item["score"] for item in floor])
+        unsafe = np.array([item["unsafe"] for item in floor])
+        found["linear_accuracy"] = float(((linear > 0.5) == unsafe).mean())
+        found["linear_accuracy_unseen"] = _share([(i["score"] > 0.5) == i["unsafe"] for i in floor if not i["seen"]])
+        found |= measures.beside_linear(linear, scores, unsafe, [item["group"] for item in floor])
+    return found
 
 
 def sum_up(rows: Sequence[Mapping[str, Any]]) -> Metrics:
@@ -52,51 +131,19 @@ def sum_up(rows: Sequence[Mapping[str, Any]]) -> Metrics:
             for name, mask in (("seen", seen_N), ("unseen", ~seen_N))
         },
         "items_unseen": int((~seen_N).sum()),
-        "split_accuracy": [float(np.mean([(i["score"] > 0.5) == i["unsafe"] for i in row["items"]])) for row in rows],
+        "macro_f1": measures.macro_f1(flag_N, unsafe_N),
+        "split_accuracy": [_share([(i["score"] > 0.5) == i["unsafe"] for i in row["items"]]) for row in rows],
         "category_accuracy": _by_category(items),
         **measures.calibration(score_N, unsafe_N),
         **measures.held_out_calibration(score_N, unsafe_N, clusters),
     }
 
 
-def summary(metrics: Metrics) -> str:
-    """What a person reads in the terminal."""
-    low, high = metrics["accuracy_interval"]
-    return (
-        f"{metrics['data']}: accuracy {metrics['accuracy']:.3f} ({low:.3f}-{high:.3f}) on {metrics['items']} items, "
-        f"majority {metrics['majority']:.3f}\n"
-        f"F1 safe {metrics['f1_safe']:.3f}, unsafe {metrics['f1_unsafe']:.3f}; "
-        f"ECE {metrics['ece']:.3f}, after calibration {metrics['ece_calibrated']:.3f}\n"
-        f"false alarms asked 1 % and 5 %: {metrics['fpr_at_0.01']:.2%} and {metrics['fpr_at_0.05']:.2%}"
-    )
-
-
-def build_page(rows: Sequence[Mapping[str, Any]], metrics: Metrics) -> Page:
-    """The page of a run."""
-    low, high = metrics["accuracy_interval"]
-    return Page(
-        title="Guard: the linear floor",
-        verdict=f"On {metrics['data']} the linear guard agrees with {metrics['accuracy']:.1%} of {metrics['items']} labels "
-        f"({low:.1%} to {high:.1%}).",
-        story=[
-            "A detector of words alone is the floor that a language model has to beat. Texts of the set are not shown.",
-            "Calibration and thresholds are fitted on one half and judged on the other, twenty times.",
-        ],
-        facts={
-            "Majority": f"{metrics['majority']:.1%}",
-            "ECE after calibration": f"{metrics['ece_calibrated']:.3f}",
-            "False alarms asked 1 %": f"{metrics['fpr_at_0.01']:.2%}",
-            "False alarms asked 5 %": f"{metrics['fpr_at_0.05']:.2%}",
-        },
-        exhibits=[
-            Table(
-                title="Category by category",
-                caption="Share of labels the linear guard agrees with.",
-                columns=["category", "accuracy"],
-                rows=[[name, f"{share:.1%}"] for name, share in metrics["category_accuracy"].items()],
-            )
-        ],
-    )
+def _linear(parts: Sequence[Split], run: Run) -> list[Mapping[str, Any]]:
+    todo = [place for place in range(len(parts)) if str(place) not in run.rows]
+    for place in track(todo, "Linear floor", done=len(parts) - len(todo)):
+        run.add(str(place), _judged(parts[place]))
+    return [run.rows[str(place)] for place in range(len(parts))]
 
 
 def _judged(split: Split) -> dict[str, Any]:
@@ -119,16 +166,33 @@ def _judged(split: Split) -> dict[str, Any]:
     }
 
 
-def _narrowed(split: Split, limit: int | None) -> Split:
-    part = Split(split.train[:limit], split.test[:limit])
+def _split(config: EvalConfig) -> Split:
+    return splits(config.data)[0] if config.data in SETS else Split((), read_items(config.data))
+
+
+def _narrowed(split: Split, config: EvalConfig) -> Split:
+    train: Sequence[Item] = split.train
+    if config.guard == LINEAR:
+        train = chosen_items(split.train, config.limit, config.seed)
+    part = Split(train, chosen_items(split.test, config.limit, config.seed))
     if not part.test:
         raise ConfigError("a split holds no test items; raise limit")
     return part
 
 
+def _needed(pack: Any) -> Any:
+    if pack is None:
+        raise ConfigError("there is no rule pack for the language of these items; leave out flips, irrelevant, explanations")
+    return pack
+
+
 def _by_category(items: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     names = sorted({item["category"] for item in items})
-    return {n: float(np.mean([(i["score"] > 0.5) == i["unsafe"] for i in items if i["category"] == n])) for n in names}
+    return {n: _share([(i["score"] > 0.5) == i["unsafe"] for i in items if i["category"] == n]) for n in names}
+
+
+def _share(right: Sequence[bool]) -> float:
+    return float(np.mean(right)) if len(right) else float("nan")
 
 
 def _flat(estimates: Mapping[str, Any]) -> Metrics:

@@ -1,7 +1,8 @@
 """The paper's own prompts: read once from a checkout of its code, without running it, and kept in the user's cache.
 
 `create_ipt` of `infer_shieldlm.py` builds one string per language by an f-string, puts rules in by replacing a sentence, and
-wraps the result for a model family. Its syntax tree is read; only constants and the names of its parameters are taken.
+wraps the result for a model family. `change_label_first` of `train_code/sft_data_process.py` holds the sentences of the
+other order. Their syntax trees are read; only constants and the names of parameters are taken.
 """
 
 import ast
@@ -16,6 +17,7 @@ from tenfold.store import atomic
 from tenfold.store.artifacts import cache_folder
 
 FILE, FUNCTION = "infer_shieldlm.py", "create_ipt"
+ORDER_FILE, ORDER_FUNCTION = "train_code/sft_data_process.py", "change_label_first"
 HOW = "run `tenfold shieldlm import-prompts CHECKOUT` on a checkout of thu-coai/ShieldLM first"
 
 
@@ -24,14 +26,16 @@ def official_text(query: str, response: str, rules: Sequence[str], lang: str, or
 
     Raises:
         MissingArtifactError: no prompts have been imported.
-        ConfigError: the order is analysis-first, which that function does not build.
     """
-    if order != "label-first":
-        raise ConfigError("the published function builds label-first prompts only; use order label-first, or style tenfold")
     kept = _read()[lang]
     text = _filled(kept["text"], {"query": query, "response": response})
     numbered = "\n".join(f"{number}. {rule}" for number, rule in enumerate(rules, 1))
-    return text.replace(kept["anchor"], _filled(kept["with_rules"], {"rules": numbered})) if rules else text
+    text = text.replace(kept["anchor"], _filled(kept["with_rules"], {"rules": numbered})) if rules else text
+    if order == "analysis-first":
+        label_first, analysis_first = kept["orders"]
+        assert label_first in text, "the two files of the checkout disagree about the order's sentence"
+        text = text.replace(label_first, analysis_first)
+    return text
 
 
 def import_prompts(checkout: Path) -> dict[str, Any]:
@@ -41,12 +45,11 @@ def import_prompts(checkout: Path) -> dict[str, Any]:
         MissingArtifactError: the checkout lacks the file.
         ConfigError: the function is not built as we know it.
     """
-    path = checkout / FILE if checkout.is_dir() else checkout
-    if not path.is_file():
-        raise MissingArtifactError(f"no {FILE} in {str(checkout)!r}; give a checkout of thu-coai/ShieldLM")
-    source = path.read_text(encoding="utf-8")
-    kept = read_function(source)
-    kept["source_sha256"] = hashlib.sha256(source.encode()).hexdigest()
+    sources = [_source(checkout, name) for name in (FILE, ORDER_FILE)]
+    kept = read_function(sources[0])
+    for lang, pair in read_orders(sources[1]).items():
+        kept[lang]["orders"] = pair
+    kept["source_sha256"] = hashlib.sha256("".join(sources).encode()).hexdigest()
     atomic.write_json(_place(), kept)
     return kept
 
@@ -54,14 +57,40 @@ def import_prompts(checkout: Path) -> dict[str, Any]:
 def read_function(source: str) -> dict[str, Any]:
     """Per language: the text, the sentence that rules replace and what replaces it; parts are strings or {name}."""
     try:
-        tree = ast.parse(source)
-        function = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == FUNCTION)
+        function = _function(source, FUNCTION)
         branch = next(node for node in function.body if isinstance(node, ast.If))
         return {"zh": _language(branch.body), "en": _language(branch.orelse)}
     except (SyntaxError, StopIteration, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"{FUNCTION} is not built as we know it ({type(error).__name__}); take a checkout from 2024"
-        ) from None
+        raise _unknown(FUNCTION, error) from None
+
+
+def read_orders(source: str) -> dict[str, tuple[str, str]]:
+    """Per language: the sentences that ask for the label first, and those that ask for the analysis first."""
+    try:
+        calls = [
+            node.args
+            for node in ast.walk(_function(source, ORDER_FUNCTION))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "replace"
+        ]
+        pairs = [(ast.literal_eval(new), ast.literal_eval(old)) for old, new in calls]
+        return {"zh" if "[答案]" in new else "en": (new, old) for new, old in pairs}
+    except (SyntaxError, StopIteration, ValueError) as error:
+        raise _unknown(ORDER_FUNCTION, error) from None
+
+
+def _function(source: str, name: str) -> ast.FunctionDef:
+    return next(node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef) and node.name == name)
+
+
+def _source(checkout: Path, name: str) -> str:
+    path = checkout / name
+    if not path.is_file():
+        raise MissingArtifactError(f"no {name} in {str(checkout)!r}; give a checkout of thu-coai/ShieldLM")
+    return path.read_text(encoding="utf-8")
+
+
+def _unknown(name: str, error: Exception) -> ConfigError:
+    return ConfigError(f"{name} is not built as we know it ({type(error).__name__}); take a checkout of 2024")
 
 
 def _language(statements: Sequence[ast.stmt]) -> dict[str, Any]:

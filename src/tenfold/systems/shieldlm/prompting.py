@@ -4,8 +4,9 @@
     tenfold    our own wording of all parts (role, task, care, rules, order, form)
     official   the paper's own strings, read from a checkout of its code by `import-prompts`
 
-What comes from outside (query, response, rules) can imitate the prompt's own lines. Such lines are quoted with `| `, and
-special tokens in it are encoded as text: it can then neither end the dialogue nor bring a verdict of its own.
+What comes from outside (query, response, rules) can imitate the prompt's own lines. Such lines are quoted with `| `, markers
+lose their brackets, chat tokens are broken by a blank, and special tokens are encoded as text: it can then neither end the
+dialogue nor bring a verdict of its own.
 """
 
 import hashlib
@@ -42,10 +43,10 @@ WRAPPERS: Mapping[str, tuple[str, str]] = {
 """What stands before and after the prompt, by model family; `chat` takes it from the tokenizer's own template."""
 FOLDER = Path(__file__).parent / "prompts"
 BREAKS = re.compile(r"\r\n|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]")
-IMITATION = re.compile(
-    r"\s*(?:[AB]\s*[:\uff1a]|[\[\u3010]\s*(?:answer|analysis|答案|分析)\s*[\]\u3011])"
-    r"|.*(?:<\|[^|<>]{1,40}\|>|<reserved_\d+>|\[gMASK\]|</?s>)",
-    re.IGNORECASE,
+MARKER = re.compile(r"[\[\u3010]\s{0,4}(answer|analysis|答案|分析)\s{0,4}[\]\u3011]", re.IGNORECASE)
+CHAT_TOKEN = re.compile(r"<(?=\|[^|<>\n]{1,40}\|>|reserved_\d{1,6}>|/?s>)|\[(?=gMASK\])")
+SPEAKER = re.compile(
+    r"\s*(?:[AB]\s{0,8}[:\uff1a]|[\[\u3010]\s{0,4}(?:answer|analysis|答案|分析)\s{0,4}[\]\u3011])", re.IGNORECASE
 )
 OWN_NUMBER = re.compile(r"\s*\d{1,3}\s*[.)\u3001\uff0e]")
 QUOTE = "| "
@@ -171,6 +172,13 @@ def sections(style: str, lang: str) -> Mapping[str, str]:
     return {name: part.rstrip("\n") for name, part in zip(pieces[::2], pieces[1::2], strict=True)}
 
 
+def language_of(text: str) -> Lang:
+    """zh where at least a fifth of the letters are Chinese, else en."""
+    letters = [character for character in text if character.isalpha()]
+    chinese = sum("\u4e00" <= character <= "\u9fff" for character in letters)
+    return "zh" if chinese and chinese >= 0.2 * len(letters) else "en"
+
+
 def fingerprint(style: Style, lang: Lang, order: Order, wrapper: tuple[str, str]) -> str:
     """Names the wording, so that thresholds fitted under one prompt are not used under another."""
     marks = build_prompt("\u2460", "\u2461", ["\u2462"], lang=lang, order=order, style=style, wrapper=wrapper)
@@ -179,10 +187,25 @@ def fingerprint(style: Style, lang: Lang, order: Order, wrapper: tuple[str, str]
 
 
 def quote_imitations(text: str, *, is_rule: bool = False) -> tuple[str, bool]:
-    """The text with every line quoted that imitates the prompt's own, and whether there was one."""
-    lines = BREAKS.split(text)
-    found = [bool(IMITATION.match(line) or (is_rule and OWN_NUMBER.match(line))) for line in lines]
-    return "\n".join(QUOTE + line if bad else line for line, bad in zip(lines, found, strict=True)), any(found)
+    """The text so that nothing in it imitates the prompt's own lines, and whether something did.
+
+    Lines that begin like the prompt's are quoted; within a line, markers lose their brackets and chat tokens get a blank.
+    """
+    plain = BREAKS.sub("\n", text)
+    quoted = "\n".join(_quoted_line(line, is_rule) for line in plain.split("\n"))
+    return quoted, quoted != plain
+
+
+def without_imitations(text: str) -> str:
+    """The text without the lines that imitate the prompt's own."""
+    lines = BREAKS.sub("\n", text).split("\n")
+    return "\n".join(line for line in lines if _quoted_line(line, is_rule=False) == line)
+
+
+def _quoted_line(line: str, is_rule: bool) -> str:
+    broken = CHAT_TOKEN.sub(lambda found: found[0] + " ", MARKER.sub(r"(\1)", line))
+    begins_like_ours = SPEAKER.match(line) or (is_rule and OWN_NUMBER.match(line))
+    return QUOTE + broken if begins_like_ours else broken
 
 
 @dataclass(frozen=True)

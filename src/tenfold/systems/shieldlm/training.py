@@ -13,7 +13,6 @@ from pydantic import Field
 from transformers import PreTrainedTokenizerBase
 
 from tenfold.core.config import Config, Names, parse
-from tenfold.core.errors import ConfigError
 from tenfold.core.records import Metrics
 from tenfold.nn import models
 from tenfold.store import atomic
@@ -25,6 +24,8 @@ from tenfold.systems.shieldlm.rules import RulePack, read_pack
 from tenfold.train.encoding import EncodedRow
 from tenfold.train.tuning import TuneConfig, tune
 
+SHORTEST = 8
+"""Characters that always remain of a response."""
 GUARD = "guard.json"
 ADAPTER = "adapter"
 DEFAULT_TUNING = {
@@ -61,7 +62,7 @@ class TrainConfig(Config):
     most_rules: int = Field(3, ge=1)
     """Other rules beside an item's own, at most."""
     max_length: int = Field(160, ge=32)
-    """Longest row in tokens; of longer items the query loses its beginning, then the response its end."""
+    """Longest row in tokens; of longer items the query loses its beginning, then the response its end; rules stay whole."""
     dtype: models.Dtype = "bf16"
     """Type of the frozen weights while training."""
     tune: TuneConfig = parse(TuneConfig, DEFAULT_TUNING)
@@ -137,29 +138,23 @@ def chosen_items(items: Sequence[Item], limit: int | None, seed: int) -> list[It
 def encode_row(
     ruled: Ruled, tokenizer: PreTrainedTokenizerBase, config: TrainConfig, wrapper: tuple[str, str]
 ) -> EncodedRow:
-    """One row: the prompt, the verdict and the end of the text; the prompt does not count in the loss.
-
-    Raises:
-        ConfigError: the rules alone fill max_length.
-    """
+    """One row: the prompt, the verdict and the end of the text; the prompt does not count in the loss."""
     query, response = ruled.item.query, ruled.item.response
     while True:
         prompt = build_prompt(query, response, ruled.rules, lang=ruled.item.lang, style=config.style, wrapper=wrapper)
         start = encode(tokenizer, prompt)
         ids = [*encode(tokenizer, prompt, prompt.verdicts[ruled.label]), *_end(tokenizer)]
         excess = len(ids) - config.max_length
-        if excess <= 0:
+        if excess <= 0 or len(response) <= SHORTEST:
             return EncodedRow(ruled.item.key, tuple(ids), len(start))
-        query, response = _shortened(query, response, excess, ruled.item.key)
+        query, response = _shortened(query, response, excess)
 
 
-def _shortened(query: str, response: str, excess: int, key: str) -> tuple[str, str]:
+def _shortened(query: str, response: str, excess: int) -> tuple[str, str]:
     """About `excess` tokens less, at least one character."""
     if query:
         return query[max(1, 2 * excess) :], response
-    if len(response) <= 8:
-        raise ConfigError(f"item {key}: rules and form alone fill max_length; raise it or lower most_rules")
-    return query, response[: max(8, len(response) - max(1, 2 * excess))]
+    return query, response[: max(SHORTEST, len(response) - max(1, 2 * excess))]
 
 
 def _end(tokenizer: PreTrainedTokenizerBase) -> list[int]:

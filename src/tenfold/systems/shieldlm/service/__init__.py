@@ -1,0 +1,9 @@
+"""The guard over HTTP: OpenAI's moderation endpoint, a richer one of our own, and a chat proxy that is watched.
+
+`guard_router(service)` is a FastAPI router for any server to mount. FastAPI is an optional package, imported here only.
+"""
+
+from tenfold.systems.shieldlm.service.guarding import GuardService
+from tenfold.systems.shieldlm.service.routes import guard_router
+
+__all__ = ["GuardService", "guard_router"]
