@@ -1,10 +1,11 @@
 """The one place that turns names into code: `specdec.specbench` into a verb, by way of the catalogue; the training methods
-that one home offers to the others.
+that one home offers to the others; a guard for a server.
 """
 
 from tenfold.core.errors import ConfigError
 from tenfold.core.records import Verb
 from tenfold.core.registry import load_target
+from tenfold.llm.guard import Guard
 from tenfold.systems import catalogue
 from tenfold.train import methods
 
@@ -27,3 +28,13 @@ def verb(name: str) -> Verb:
     if name in OWN_VERBS:
         return load_target(OWN_VERBS[name])[word]
     return catalogue.find(system).verb(word)
+
+
+def guard(name: str) -> Guard:
+    """The guard that a run's folder or a model's name means, for `serve --guard`.
+
+    Raises:
+        MissingArtifactError: there is no such guard or model.
+        ConfigError: its thresholds belong to another model, prompt or rule pack.
+    """
+    return load_target("tenfold.systems.shieldlm.served:open_served")(name)

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import chisquare
 
 from tenfold.core.errors import ConfigError
-from tenfold.systems.shieldlm.data import Item
+from tenfold.systems.shieldlm.items import Item
 from tenfold.systems.shieldlm.mixing import mix_rules
 from tenfold.systems.shieldlm.ruleflip import flip_set, training_mix
 from tenfold.systems.shieldlm.rules import read_pack

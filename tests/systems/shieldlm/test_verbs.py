@@ -12,7 +12,7 @@ from tenfold.core.errors import ApparatusError, ConfigError, MissingArtifactErro
 from tenfold.store import runs
 from tenfold.systems.shieldlm import calibrating, data
 from tenfold.systems.shieldlm.audit import AuditLog
-from tenfold.systems.shieldlm.data import Item, Split
+from tenfold.systems.shieldlm.items import Item, Split
 from tenfold.systems.shieldlm.opening import open_guard
 from tenfold.systems.shieldlm.page import evaluation_page, training_page
 from tiny_guard import tiny_model
@@ -41,7 +41,7 @@ def invented(number, offset=0):
 def little_set(monkeypatch, tmp_path):
     monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path / "cache"))
     split = Split(invented(24), invented(30, 1000))
-    for module in ("data", "training", "evaluating", "preparing"):
+    for module in ("data", "evaluating"):
         monkeypatch.setattr(f"tenfold.systems.shieldlm.{module}.splits", lambda name: [split])
     assert data.splits("diasafety")[0].unseen
 

@@ -20,8 +20,9 @@ from tenfold.llm.chat import ChatRequest, user
 from tenfold.nn.opening import open_model
 from tenfold.store.progress import track
 from tenfold.store.runs import Run
-from tenfold.systems.shieldlm.data import Item, read_items
+from tenfold.systems.shieldlm.data import read_items
 from tenfold.systems.shieldlm.guard import Guard
+from tenfold.systems.shieldlm.items import Item
 from tenfold.systems.shieldlm.opening import open_guard
 
 POLICIES: Mapping[str, tuple[str, ...]] = {"none": (), "loose": ("all:loose",), "strict": ("all:strict",)}

@@ -22,9 +22,10 @@ from tenfold.store.runs import Run
 from tenfold.systems.shieldlm import judging, measures
 from tenfold.systems.shieldlm.calibrate import equal_mass_error, null_error
 from tenfold.systems.shieldlm.calibrator import CONTENT_FREE, WEIGHTS, Calibrator, Method, Prior, stratum
-from tenfold.systems.shieldlm.data import LABELS, Item, test_items
+from tenfold.systems.shieldlm.data import test_items
 from tenfold.systems.shieldlm.guard import Guard
-from tenfold.systems.shieldlm.opening import CALIBRATION, GUARD, identity, is_guard, open_scorer, read_guard
+from tenfold.systems.shieldlm.items import LABELS, Item
+from tenfold.systems.shieldlm.opening import CALIBRATION, GUARD, guard_folder, identity, is_guard, open_scorer, read_guard
 from tenfold.systems.shieldlm.rules import read_pack
 from tenfold.systems.shieldlm.stream import StreamGuard
 
@@ -140,7 +141,7 @@ def _scored(config: CalibrateConfig, run: Run, guard: Guard) -> list[Mapping[str
 def _stored(config: CalibrateConfig) -> list[Mapping[str, Any]]:
     assert config.scores is not None
     table = read_toml(config.scores / "config.toml")
-    if Path(str(table.get("guard"))).resolve() != Path(config.guard).resolve() and table.get("guard") != config.guard:
+    if guard_folder(str(table.get("guard"))).resolve() != guard_folder(config.guard).resolve():
         raise ConfigError(
             f"{config.scores} judged {table.get('guard')!r}, not {config.guard!r}; give an eval run of this guard"
         )

@@ -21,7 +21,7 @@ from tenfold.core.config import Config
 from tenfold.core.errors import ConfigError
 from tenfold.evals.statistics import Isotonic, Temperature
 from tenfold.systems.shieldlm.calibrate import Thresholds, block_threshold, fit_thresholds
-from tenfold.systems.shieldlm.data import LABELS
+from tenfold.systems.shieldlm.items import LABELS
 
 Method = Literal["none", "temperature", "isotonic"]
 Prior = Literal["none", "contextual", "batch"]

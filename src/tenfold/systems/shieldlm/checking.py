@@ -14,8 +14,9 @@ from tenfold.core.records import Metrics
 from tenfold.store.progress import track
 from tenfold.store.runs import Run
 from tenfold.systems.shieldlm.audit import AuditLog
-from tenfold.systems.shieldlm.data import Item, read_items
+from tenfold.systems.shieldlm.data import read_items
 from tenfold.systems.shieldlm.guard import Verdict
+from tenfold.systems.shieldlm.items import Item
 from tenfold.systems.shieldlm.opening import open_guard
 from tenfold.systems.shieldlm.prompting import Lang
 from tenfold.systems.shieldlm.stream import StreamGuard

@@ -3,6 +3,7 @@
 diasafety   train against val, clustered by context
 gptfuzz     five folds by question, duplicates dropped
 coldataset  train against dev, without the dev texts that occur in train
+invented    harms that do not exist, made here: for demonstrations, and where no set is at hand
 
 The texts are classifier data: they are scored and never shown. Rows and reports name items by their keys.
 """
@@ -11,17 +12,16 @@ import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tenfold.core import jsonl
 from tenfold.core.errors import ConfigError, UnknownNameError
 from tenfold.store.artifacts import find_data
+from tenfold.systems.shieldlm.invented import invented_split
+from tenfold.systems.shieldlm.items import LABELS, Item, Label, Split
 
-Label = Literal["safe", "unsafe", "controversial"]
-LABELS: tuple[Label, ...] = ("safe", "unsafe", "controversial")
-SETS = ("diasafety", "gptfuzz", "coldataset")
+SETS = ("diasafety", "gptfuzz", "coldataset", "invented")
 NUM_FOLDS = 5
 DIALOGUE = re.compile(r"\n\s*A:(?P<query>.*)\n\s*B:(?P<response>.*)", re.DOTALL)
 ANSWER = re.compile(r"\[(?:Answer|答案)\]\s*(?P<label>unsafe|safe|controversial|不安全|有争议|安全)", re.IGNORECASE)
@@ -35,37 +35,6 @@ ANSWERS: Mapping[str, Label] = {
 }
 
 
-@dataclass(frozen=True)
-class Item:
-    """One labelled pair; items of one group share a context or a question and are never split."""
-
-    key: str
-    query: str
-    response: str
-    label: Label
-    category: str
-    group: str
-    lang: Literal["en", "zh"] = "en"
-
-    @property
-    def text(self) -> str:
-        """What a detector without a prompt reads."""
-        return f"{self.query}\n{self.response}" if self.query else self.response
-
-
-@dataclass(frozen=True)
-class Split:
-    """Items to learn from and items to be judged on; no group of `unseen` occurs in `train`."""
-
-    train: Sequence[Item]
-    test: Sequence[Item]
-
-    @property
-    def unseen(self) -> frozenset[str]:
-        """Groups of the test part that training never saw."""
-        return frozenset(item.group for item in self.test) - {item.group for item in self.train}
-
-
 def splits(name: str) -> list[Split]:
     """The splits of a set, each to be learnt and judged by itself.
 
@@ -76,6 +45,8 @@ def splits(name: str) -> list[Split]:
     """
     if name not in SETS:
         raise UnknownNameError("safety set", name, SETS)
+    if name == "invented":
+        return [invented_split()]
     folder = find_data(name)
     if name == "diasafety":
         return [Split(read_diasafety(folder / "train.json"), read_diasafety(folder / "val.json"))]
@@ -148,6 +119,11 @@ def read_items(path: Path) -> list[Item]:
     if not rows:
         raise ConfigError(f"{path} holds no row; give one JSON object a line with query and response")
     return rows
+
+
+def train_items(name: str) -> list[Item]:
+    """What a guard learns from: a set's training part (its first split's), or a file."""
+    return list(splits(name)[0].train) if name in SETS else read_items(Path(name))
 
 
 def test_items(name: str) -> list[Item]:

@@ -24,8 +24,9 @@ from tenfold.store.progress import track
 from tenfold.store.runs import Run
 from tenfold.systems.shieldlm import judging, measures, rule_measures, speed
 from tenfold.systems.shieldlm.calibrator import Calibrator
-from tenfold.systems.shieldlm.data import SETS, Item, Split, read_items, splits
+from tenfold.systems.shieldlm.data import SETS, read_items, splits
 from tenfold.systems.shieldlm.guard import Guard
+from tenfold.systems.shieldlm.items import Item, Split
 from tenfold.systems.shieldlm.linear import LinearGuard
 from tenfold.systems.shieldlm.opening import open_guard
 from tenfold.systems.shieldlm.training import chosen_items
@@ -40,9 +41,11 @@ class EvalConfig(Config):
     guard: str = LINEAR
     """linear (learnt here, on the set's training part), the folder of a train or calibrate run, or a model's name."""
     data: str = "diasafety"
-    """diasafety, gptfuzz (linear: five folds by question; else the first), coldataset (Chinese), or a JSONL file."""
+    """diasafety, gptfuzz (linear: five folds by question; else one), coldataset (Chinese), invented, or a JSONL file."""
     parts: Names = ("labels",)
     """What to measure of a language model: labels, flips, irrelevant, alarms, injection, explanations, speed."""
+    packs: Names = ("base-en", "base-zh")
+    """Rule packs; invented needs invented-en."""
     limit: int | None = Field(default=None, ge=1)
     """Test items (linear: also training items), drawn at random; all if left out."""
     part_limit: int = Field(default=100, ge=1)
@@ -63,7 +66,7 @@ def evaluate(config: EvalConfig, run: Run) -> Metrics:
         parts = [_narrowed(split, config) for split in splits(config.data)]
         return {**found, **sum_up(_linear(parts, run))}
     split = _narrowed(_split(config), config)
-    guard = open_guard(config.guard)
+    guard = open_guard(config.guard, packs=config.packs)
     _judge(config, run, guard, split)
     return {**found, "ids": guard.ids, **summed(config, run, guard, split)}
 

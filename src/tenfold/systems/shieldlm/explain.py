@@ -22,7 +22,7 @@ from tenfold.nn.generation import generate
 from tenfold.nn.sampling import GenerationSettings
 from tenfold.nn.stopping import Stopper
 from tenfold.systems.shieldlm import faithful
-from tenfold.systems.shieldlm.data import Label
+from tenfold.systems.shieldlm.items import Label
 from tenfold.systems.shieldlm.prompting import MARKERS, Prompt, encode
 from tenfold.systems.shieldlm.verdict import VerdictScorer
 

@@ -15,8 +15,8 @@ from tenfold.core.errors import ConfigError
 from tenfold.systems.shieldlm import faithful
 from tenfold.systems.shieldlm.calibrate import Decision
 from tenfold.systems.shieldlm.calibrator import Calibrator, stratum
-from tenfold.systems.shieldlm.data import LABELS, Label
 from tenfold.systems.shieldlm.explain import Explanation, explain
+from tenfold.systems.shieldlm.items import LABELS, Label
 from tenfold.systems.shieldlm.lint import lint_selection, refuse
 from tenfold.systems.shieldlm.prompting import LANGS, Lang, encode, language_of, without_imitations
 from tenfold.systems.shieldlm.rules import RulePack

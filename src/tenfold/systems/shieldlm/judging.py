@@ -9,8 +9,8 @@ import numpy as np
 
 from tenfold.store.progress import track
 from tenfold.store.runs import Run
-from tenfold.systems.shieldlm.data import LABELS, Item
 from tenfold.systems.shieldlm.guard import Guard, Verdict
+from tenfold.systems.shieldlm.items import LABELS, Item
 from tenfold.systems.shieldlm.ruleflip import Ruled, flip_set
 from tenfold.systems.shieldlm.rules import RulePack
 from tenfold.systems.shieldlm.verdict import Scores

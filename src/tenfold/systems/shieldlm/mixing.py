@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from tenfold.core.errors import ConfigError
-from tenfold.systems.shieldlm.data import Label
+from tenfold.systems.shieldlm.items import Label
 from tenfold.systems.shieldlm.rules import POLARITIES, Polarity, RulePack
 
 OWN_IN_TEXT = re.compile(r"\b(rule )1\b|(规则)1(?!\d)", re.IGNORECASE)

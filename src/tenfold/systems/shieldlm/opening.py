@@ -47,7 +47,13 @@ class GuardFile:
 
 def is_guard(name: str) -> bool:
     """Whether the name is the folder of a guard."""
-    return (Path(name) / GUARD).is_file()
+    return (guard_folder(name) / GUARD).is_file()
+
+
+def guard_folder(name: str) -> Path:
+    """The folder that a name means; guard.json itself may be named, as recipes do."""
+    path = Path(name)
+    return path.parent if path.name == GUARD else path
 
 
 def read_guard(name: str) -> GuardFile:
@@ -57,7 +63,7 @@ def read_guard(name: str) -> GuardFile:
         ConfigError: the folder was written for other prompts or packs than these.
         MissingArtifactError: a folder that holds neither a guard nor a model.
     """
-    folder = Path(name)
+    folder = guard_folder(name)
     if not is_guard(name):
         if (folder / "config.toml").is_file():
             raise MissingArtifactError(f"the run {name!r} holds no {GUARD}; finish `shieldlm train` there first (--resume)")

@@ -14,7 +14,8 @@ from tenfold.core.records import Metrics
 from tenfold.store import atomic
 from tenfold.store.progress import track
 from tenfold.store.runs import Run
-from tenfold.systems.shieldlm.data import SETS, Item, read_items, splits
+from tenfold.systems.shieldlm.data import train_items
+from tenfold.systems.shieldlm.items import Item
 from tenfold.systems.shieldlm.lint import lint_pack
 from tenfold.systems.shieldlm.mixing import mix_rules
 from tenfold.systems.shieldlm.official import import_prompts
@@ -46,7 +47,7 @@ class MixConfig(Config):
 def mix(config: MixConfig, run: Run) -> Metrics:
     """Writes mixed.jsonl: {prompt, completion} rows that every trainer reads."""
     packs = {pack.lang: pack for pack in map(read_pack, config.packs)}
-    items = (splits(config.data)[0].train if config.data in SETS else read_items(Path(config.data)))[: config.limit]
+    items = train_items(config.data)[: config.limit]
     draw = Random(config.seed)
     lines, counts = [], []
     for item in track(items, "Items"):

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from transformers import PreTrainedTokenizerBase
 
 from tenfold.core.errors import ConfigError, UnknownNameError
-from tenfold.systems.shieldlm.data import LABELS, Label
+from tenfold.systems.shieldlm.items import LABELS, Label
 from tenfold.systems.shieldlm.official import official_text
 
 Lang = Literal["en", "zh"]

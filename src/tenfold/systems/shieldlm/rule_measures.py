@@ -12,7 +12,7 @@ import numpy as np
 from tenfold.core.records import Metrics
 from tenfold.evals.statistics import cluster_mean
 from tenfold.systems.shieldlm.calibrator import Calibrator
-from tenfold.systems.shieldlm.data import LABELS
+from tenfold.systems.shieldlm.items import LABELS
 from tenfold.systems.shieldlm.judging import IRRELEVANT
 
 Rows = Sequence[Mapping[str, Any]]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from tenfold.systems.shieldlm.data import Item, Label
+from tenfold.systems.shieldlm.items import Item, Label
 from tenfold.systems.shieldlm.mixing import mix_rules
 from tenfold.systems.shieldlm.rules import RulePack
 

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from tenfold.core.config import Config, canonical_json, parse
 from tenfold.core.errors import ConfigError, MissingArtifactError, UnknownNameError
-from tenfold.systems.shieldlm.data import Label
+from tenfold.systems.shieldlm.items import Label
 
 Polarity = Literal["loose", "strict"]
 POLARITIES: tuple[Polarity, ...] = ("loose", "strict")

@@ -10,8 +10,8 @@ from tenfold.evals.statistics import geometric_mean_ratio
 from tenfold.nn.generation import generate
 from tenfold.nn.sampling import GenerationSettings
 from tenfold.nn.stopping import Stopper
-from tenfold.systems.shieldlm.data import Item
 from tenfold.systems.shieldlm.guard import Guard
+from tenfold.systems.shieldlm.items import Item
 from tenfold.systems.shieldlm.prompting import encode
 
 LONG, SHORT = 256, 8

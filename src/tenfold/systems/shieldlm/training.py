@@ -17,7 +17,8 @@ from tenfold.core.records import Metrics
 from tenfold.nn import models
 from tenfold.store import atomic
 from tenfold.store.runs import Run
-from tenfold.systems.shieldlm.data import Item, splits
+from tenfold.systems.shieldlm.data import train_items
+from tenfold.systems.shieldlm.items import Item
 from tenfold.systems.shieldlm.prompting import Style, build_prompt, encode, fingerprint, wrapper_of
 from tenfold.systems.shieldlm.ruleflip import Ruled, training_mix
 from tenfold.systems.shieldlm.rules import RulePack, read_pack
@@ -48,7 +49,7 @@ class TrainConfig(Config):
     model: str = "smollm2"
     """Model to start from: an alias, a folder, a .gguf file or a hub id."""
     data: Names = ("diasafety",)
-    """Sets whose training parts are learnt: diasafety, gptfuzz (its first fold's), coldataset, or files of your own."""
+    """Sets whose training parts are learnt: diasafety, gptfuzz (first fold), coldataset, invented; or JSONL files."""
     limit: int | None = Field(None, ge=8)
     """Items of each set, drawn at random; all if left out."""
     style: Style = "short"
@@ -116,7 +117,7 @@ def encoded_rows(config: TrainConfig, tokenizer: PreTrainedTokenizerBase, packs:
     wrapper = wrapper_of(tokenizer, config.wrapper)
     rows = []
     for name in config.data:
-        items = chosen_items(splits(name)[0].train, config.limit, config.seed)
+        items = chosen_items(train_items(name), config.limit, config.seed)
         pack = packs.get(items[0].lang)
         ruled = (
             training_mix(items, pack, config.rule_share, config.seed, most=config.most_rules)
