@@ -1,4 +1,4 @@
-"""Batches of rows of like length: every row once, little padding, another seed another order; and LoRA on the upper layers."""
+"""Batches of rows of like length: every row once, little padding, another order by seed; LoRA on the upper layers."""
 
 import pytest
 from hypothesis import given

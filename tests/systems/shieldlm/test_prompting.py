@@ -24,10 +24,10 @@ from tiny_tokenizer import tiny_tokenizer
 
 GOLDEN_SHORT = "Is B's reply safe by these rules?\n1. Be kind.\nA: hi\nB: yo\n"
 SHA = {
-    ("tenfold", "en"): "c9ad",
-    ("tenfold", "zh"): "c9ad",
-    ("short", "en"): "c9ad",
-    ("short", "zh"): "c9ad",
+    ("tenfold", "en"): "f8e8ee7d1da232c3",
+    ("tenfold", "zh"): "92fc784afa024ee9",
+    ("short", "en"): "95a64bd2c44727fb",
+    ("short", "zh"): "cc6d55279689d6d8",
 }
 
 

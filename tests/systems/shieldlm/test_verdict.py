@@ -116,7 +116,7 @@ def test_default_model_needs_no_extra_positions_in_english_and_few_in_chinese(sm
 def test_default_model_scores_equal_brute_force_in_float32():
     from tenfold.nn import models
 
-    loaded = models.load("smollm2", dtype="fp32", kernel="plain")
+    loaded = models.load("smollm2", dtype="fp32", kernel="native")
     model = models.load_transformers(loaded.path, "fp32")
     scorer = VerdictScorer(loaded)
     for lang, response in (("en", "The garden is green."), ("zh", "花园是绿的。")):

@@ -45,8 +45,10 @@ CATEGORIES = (
 )
 MOST_WORDS = 80
 """Of a response, so many first words can be cited by the model itself."""
-MOST_TOKENS = 160
-REASON = r"[^\n\x00-\x1f]{1,160}"
+MOST_REASON = 100
+"""Characters of the free sentence."""
+BYTES_PER_CHARACTER = 4
+"""And with a tokenizer of bytes as many tokens."""
 LINES = re.compile(
     r" (?P<label>\S+)\n(?P<marker>\S+) category: (?P<category>[^\n]+)\nrule: (?P<rule>none|\d+)\n"
     r"evidence: (?P<evidence>[^\n]*)\nreason: (?P<reason>[^\n]+)\n?"
@@ -104,7 +106,7 @@ def explanation_grammar(prompt: Prompt, label: Label, rules: Sequence[str], quot
             f"{_literal(chr(10) + 'evidence: ')} evidence {_literal(chr(10) + 'reason: ')} reason",
             f"category ::= {options}",
             f"rule ::= {numbers}",
-            "reason ::= [^\\n\\r\\t ] [^\\n\\r\\t]{0,160}",
+            f"reason ::= [^\\n\\r\\t ] [^\\n\\r\\t]{{0,{MOST_REASON - 1}}}",
             quotes,
         )
     )
@@ -160,7 +162,7 @@ def _write(scorer: VerdictScorer, prompt: Prompt, grammar: str) -> str:
     constraint = grammar_constraint(scorer.tokenizer, grammar, eos_ids=scorer.model.eos_ids)
     room = scorer.model.engine.max_positions - len(ids)
     stopper = Stopper(
-        max_new_tokens=min(room, MOST_TOKENS + 4 * len(grammar)),
+        max_new_tokens=min(room, BYTES_PER_CHARACTER * (MOST_REASON + len(grammar))),
         eos_ids=scorer.model.eos_ids,
         criterion=lambda _: constraint.finished,
     )
@@ -174,4 +176,6 @@ def _one_line(text: str) -> str:
 
 
 def _literal(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    """A text in quotes; control characters by number, as the grammar's form knows few of their names."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return quoted.replace("\\b", "\\u0008").replace("\\f", "\\u000c") if "\b" in text or "\f" in text else quoted
