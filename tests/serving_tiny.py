@@ -17,6 +17,7 @@ from tenfold.apps.server.app import create
 from tenfold.apps.server.service import Service, new_service
 from tenfold.apps.server.serving import listen
 from tenfold.apps.server.settings import ServeConfig
+from tenfold.llm.guard import Guard
 from tenfold.nn.generation import generate
 from tenfold.nn.lean_llama import LeanLlama
 from tenfold.nn.models import LoadedModel
@@ -79,7 +80,12 @@ class Running:
 
 @contextlib.contextmanager
 def running(
-    *, keys: Sequence[str] = (), slow: bool = False, pages: Sequence[Any] = (), **settings: Any
+    *,
+    keys: Sequence[str] = (),
+    slow: bool = False,
+    pages: Sequence[Any] = (),
+    guard: Guard | None = None,
+    **settings: Any,
 ) -> Iterator[Running]:
     """A server with these settings."""
     config = ServeConfig(model=NAME, **{"rows": 4, "max_context": 256, "max_new_tokens": 24, **settings})
@@ -87,7 +93,7 @@ def running(
     loaded.engine.exact_widths = alone.engine.exact_widths  # pyright: ignore
     if slow:
         _slow_down(loaded.engine)
-    service = new_service(loaded, config)
+    service = new_service(loaded, config, guard=guard)
     listener = listen("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(create(service, keys=keys, pages=pages), log_level="error"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))

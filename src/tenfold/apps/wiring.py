@@ -2,6 +2,8 @@
 that one home offers to the others; a guard for a server.
 """
 
+from typing import Any
+
 from tenfold.core.errors import ConfigError
 from tenfold.core.records import Verb
 from tenfold.core.registry import load_target
@@ -38,3 +40,8 @@ def guard(name: str) -> Guard:
         ConfigError: its thresholds belong to another model, prompt or rule pack.
     """
     return load_target("tenfold.systems.shieldlm.served:open_served")(name)
+
+
+def guard_routes(guard: Guard) -> Any:
+    """The guard's own routes (moderations, checks) as a FastAPI router."""
+    return load_target("tenfold.systems.shieldlm.service:served_routes")(guard)

@@ -8,4 +8,5 @@ engine     one thread decodes for all   budget    how guesses are shared among r
 answers    pieces as they come          texts     from tokens to text, stop strings cut off
 forms      chunks and whole replies     streams   server-sent events
 serving    from settings to a process   metrics   counters for Prometheus
+guarded    a guard over questions and answers
 """

@@ -79,6 +79,15 @@ class Reader:
         return Piece(self.choice, [span for span in spans if span[0]], len(event.tokens), reason, report(event.result))
 
 
+async def gathered(pieces: AsyncGenerator[Piece], num_choices: int) -> list[Answer]:
+    """Whole answers from their pieces."""
+    answers = [Answer() for _ in range(num_choices)]
+    async with aclosing(pieces) as coming:
+        async for piece in coming:
+            answers[piece.choice].add(piece)
+    return answers
+
+
 @dataclass(frozen=True)
 class Desk:
     """Hands requests to the engine and their answers out."""
@@ -133,18 +142,6 @@ class Desk:
             for reader in readers:
                 reader.cancel()
             self.cancel(tickets)
-
-    async def whole(self, requests: Sequence[Request], tickets: Sequence[Ticket]) -> list[Answer]:
-        """All answers, once they are finished.
-
-        Raises:
-            TimedOutError: the time for the answer is over.
-        """
-        answers = [Answer() for _ in requests]
-        async with aclosing(self.pieces(requests, tickets)) as pieces:
-            async for piece in pieces:
-                answers[piece.choice].add(piece)
-        return answers
 
     def cancel(self, tickets: Sequence[Ticket]) -> None:
         """Ends what is not over."""

@@ -11,6 +11,7 @@ from tenfold.apps.server.forms import ChatForm, TextForm
 from tenfold.apps.server.metrics import CONTENT_TYPE
 from tenfold.apps.server.replies import ChatReplyBody, CompletionReplyBody, ErrorBody, Health, ModelCard, ModelList
 from tenfold.apps.server.service import Service
+from tenfold.llm.chat import user
 
 STARTED = int(time.time())
 STREAM = {
@@ -45,7 +46,8 @@ async def chat_completions(body: ChatBody, request: Request, service: Served) ->
     schema = body.response_format.schema_of_answer if body.response_format else None
     prompts = service.prompts
     requests = await service.read(lambda: prompts.requests(body, [prompts.of_chat(body)], body.limit, schema=schema))
-    return await service.reply(ChatForm(body.model), body, requests, request)
+    said = [user(message.text) for message in body.messages if message.role == "user"]
+    return await service.reply(ChatForm(body.model), body, requests, request, said=said)
 
 
 @router.post("/v1/completions", response_model=CompletionReplyBody, responses=COMPLETING)

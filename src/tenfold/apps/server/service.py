@@ -9,16 +9,19 @@ from typing import Any, TypeVar
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
-from tenfold.apps.server.answers import Desk
+from tenfold.apps.server.answers import Desk, gathered
 from tenfold.apps.server.bodies import Continuation
 from tenfold.apps.server.budget import SharedLength
 from tenfold.apps.server.engine import Engine
 from tenfold.apps.server.failures import RefusalError
 from tenfold.apps.server.forms import Form, usage
+from tenfold.apps.server.guarded import Sentry
 from tenfold.apps.server.metrics import Metrics
 from tenfold.apps.server.prompts import Prompts
 from tenfold.apps.server.settings import NO_DRAFTER, ServeConfig
 from tenfold.apps.server.streams import EventStream, events
+from tenfold.llm.chat import Message
+from tenfold.llm.guard import Guard
 from tenfold.nn.drafting import Drafter
 from tenfold.nn.models import LoadedModel
 from tenfold.nn.sampling import GenerationSettings
@@ -40,6 +43,7 @@ class Service:
     desk: Desk
     engine: Engine
     metrics: Metrics
+    sentry: Sentry | None = None
     reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="prompts"))
     """Where prompts are read: one at a time, and never in the event loop."""
 
@@ -57,20 +61,34 @@ class Service:
                 code="model_not_found",
             )
 
-    async def reply(self, form: Form, body: Continuation, requests: Sequence[Request], http: HttpRequest) -> Response:
-        """Has the requests answered, as a stream or at once."""
+    async def reply(
+        self,
+        form: Form,
+        body: Continuation,
+        requests: Sequence[Request],
+        http: HttpRequest,
+        *,
+        said: Sequence[Message] = (),
+    ) -> Response:
+        """Has the requests answered, as a stream or at once; `said` is what a guard reads beside the answer."""
+        if self.sentry:
+            await self.sentry.check_question(said[-1].text if said else "")
         tickets = self.desk.submit(requests)
         num_prompt = sum(len(request.prompt) for request in requests[:: body.num_choices])
+        pieces = self.desk.pieces(requests, tickets)
+        if self.sentry:
+            pieces = self.sentry.watched(pieces, said, len(requests))
         if body.stream:
-            pieces = self.desk.pieces(requests, tickets)
             return EventStream(events(form, pieces, num_prompt=num_prompt, num_choices=len(requests), extras=body.extras))
-        answers = await unless_gone(http, self.desk.whole(requests, tickets))
+        answers = await unless_gone(http, gathered(pieces, len(requests)))
         if answers is None:
             return Response(status_code=499)
         counted = usage(num_prompt, sum(answer.num_tokens for answer in answers))
         return JSONResponse(form.whole(answers, counted).model_dump(exclude_none=False))
 
     def stop(self) -> None:
+        if self.sentry:
+            self.sentry.close()
         self.engine.stop()
         self.reader.shutdown(cancel_futures=True)
 
@@ -93,15 +111,16 @@ async def _disconnected(http: HttpRequest) -> None:
         pass
 
 
-def new_service(loaded: LoadedModel, config: ServeConfig) -> Service:
-    """A service that has not begun to decode.
+def new_service(loaded: LoadedModel, config: ServeConfig, *, guard: Guard | None = None) -> Service:
+    """A service that has not begun to decode; `guard` judges what goes in and out.
 
     Raises:
         UserError: the drafter is unknown, or does not suit the model.
     """
     engine = Engine(lambda: _scheduler(loaded, config))
     metrics = Metrics(lambda: engine.num_running, lambda: engine.num_waiting)
-    return Service(config, Prompts(loaded, config), Desk(engine, loaded, config, metrics), engine, metrics)
+    sentry = Sentry(guard, config.guard_rules) if guard else None
+    return Service(config, Prompts(loaded, config), Desk(engine, loaded, config, metrics), engine, metrics, sentry)
 
 
 def _scheduler(loaded: LoadedModel, config: ServeConfig) -> Scheduler:

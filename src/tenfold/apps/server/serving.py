@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import uvicorn
 from fastapi import APIRouter
 
+from tenfold.apps import wiring
 from tenfold.apps.server.app import create
 from tenfold.apps.server.gate import read_keys
 from tenfold.apps.server.service import Service, new_service
@@ -35,7 +36,8 @@ def serve(config: ServeConfig, *, pages: Sequence[APIRouter] = (), front: str = 
     listener = listen(config.host, config.port)
     with listener:
         service = load(config)
-        application = create(service, keys=keys, pages=pages)
+        guarding = [wiring.guard_routes(service.sentry.guard)] if service.sentry else []
+        application = create(service, keys=keys, pages=[*pages, *guarding])
         server = uvicorn.Server(
             uvicorn.Config(application, log_level="warning", access_log=False, timeout_graceful_shutdown=config.grace_s)
         )
@@ -51,7 +53,7 @@ def serve(config: ServeConfig, *, pages: Sequence[APIRouter] = (), front: str = 
 def load(config: ServeConfig) -> Service:
     """The service of these settings, with everything measured that is measured once."""
     loaded = models.load(config.model, dtype=config.dtype, batch_size=config.rows)
-    service = new_service(loaded, config)
+    service = new_service(loaded, config, guard=wiring.guard(config.guard) if config.guard else None)
     if isinstance(loaded.engine, LeanLlama):
         assert loaded.engine.exactness  # tried here, and not while the first client waits
         loaded.engine.cache.reserve(service.prompts.max_tokens)

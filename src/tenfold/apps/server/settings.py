@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tenfold.core.config import Config
+from tenfold.core.config import Config, Names
 from tenfold.nn.models import Dtype
 
 DEFAULT_PORT = 8000
@@ -48,6 +48,10 @@ class ServeConfig(Config):
     """Largest body of a request, in bytes; a larger one is refused (413)."""
     max_choices: int = Field(default=8, ge=1)
     """Most answers that one request may ask for (`n`)."""
+    guard: str = ""
+    """A guard of questions and answers: the folder of a `shieldlm train` or `calibrate` run; empty for none."""
+    guard_rules: Names = ()
+    """Rules it follows: names from its pack (bias:strict), or sentences."""
     api_keys: Path | None = None
     """A file with one key per line; clients must send one of them. Without it anybody may ask."""
 
