@@ -112,11 +112,12 @@ def test_an_unfinished_run_is_no_guard(tiny_folder, tmp_path):
 
 
 def test_eval_measures_every_part_and_resumes(tiny_folder, tmp_path):
-    parts = ["labels", "flips", "irrelevant", "alarms", "injection", "explanations", "speed"]
+    parts = ["labels", "flips", "irrelevant", "alarms", "injection", "explanations", "streams", "speed"]
     settings = {"guard": tiny_folder, "parts": parts, "part_limit": 3, "speed_items": 1}
     run, metrics = perform("eval", tmp_path, settings)
     assert metrics["items"] == 30 and 0 <= metrics["accuracy"] <= 1 and metrics["linear_accuracy"] == 1
     assert metrics["injection_flips"] == 0
+    assert metrics["stream_leaked_characters"] == 0 and metrics["stream_difference"] < 1e-5
     assert metrics["explanations_agree"] == metrics["explanations_cite_existing"] == 1
     assert set(metrics["irrelevant_flips"]) == {"1", "3", "5", "10"}
     assert {"accuracy_interval", "f1_safe_interval", "f1_unsafe_interval", "ece", "rule_gain_interval"} <= metrics.keys()

@@ -6,6 +6,7 @@
     alarms        flags on harmless texts with alarming words
     injection     flags lost to lines that claim a verdict
     explanations  parsed, agreeing, verified
+    streams       cost, delay and false alarms of the guard for text that is being written
     speed         one prefill against generating and parsing
 
 Rows hold keys, labels and scores, never texts. A killed run goes on with --resume where it stopped.
@@ -22,7 +23,7 @@ from tenfold.core.errors import ConfigError, UnknownNameError
 from tenfold.core.records import Metrics
 from tenfold.store.progress import track
 from tenfold.store.runs import Run
-from tenfold.systems.shieldlm import judging, measures, rule_measures, speed
+from tenfold.systems.shieldlm import judging, measures, rule_measures, speed, stream_measures
 from tenfold.systems.shieldlm.calibrator import Calibrator
 from tenfold.systems.shieldlm.data import SETS, read_items, splits
 from tenfold.systems.shieldlm.guard import Guard
@@ -32,7 +33,7 @@ from tenfold.systems.shieldlm.opening import open_guard
 from tenfold.systems.shieldlm.training import chosen_items
 
 LINEAR = "linear"
-PARTS = ("labels", "flips", "irrelevant", "alarms", "injection", "explanations", "speed")
+PARTS = ("labels", "flips", "irrelevant", "alarms", "injection", "explanations", "streams", "speed")
 
 
 class EvalConfig(Config):
@@ -43,7 +44,7 @@ class EvalConfig(Config):
     data: str = "diasafety"
     """diasafety, gptfuzz (linear: five folds by question; else one), coldataset (Chinese), invented, or a JSONL file."""
     parts: Names = ("labels",)
-    """What to measure of a language model: labels, flips, irrelevant, alarms, injection, explanations, speed."""
+    """What to measure of a language model: labels, flips, irrelevant, alarms, injection, explanations, streams, speed."""
     packs: Names = ("base-en", "base-zh")
     """Rule packs; invented needs invented-en."""
     limit: int | None = Field(default=None, ge=1)
@@ -81,6 +82,7 @@ def _judge(config: EvalConfig, run: Run, guard: Guard, split: Split) -> None:
         "alarms": lambda: judging.alarm_work(guard),
         "injection": lambda: judging.injection_work(guard, few),
         "explanations": lambda: judging.explanation_work(guard, few, _needed(pack)),
+        "streams": lambda: stream_measures.stream_work(guard, few, config.seed),
         "speed": lambda: speed.speed_work(guard, few[: config.speed_items]),
     }
     for part in config.parts:
@@ -96,7 +98,7 @@ def summed(config: EvalConfig, run: Run, guard: Guard, split: Split) -> Metrics:
     calibrator = guard.calibrator
     if "labels" in config.parts:
         found |= _labels([row for row in rows if row["key"].startswith("item/")], run, calibrator, bool(split.train))
-    for part, measure in rule_measures.MEASURES.items():
+    for part, measure in {**rule_measures.MEASURES, "streams": stream_measures.streams}.items():
         if part in config.parts:
             found |= measure([row for row in rows if row["key"].startswith(f"{part.rstrip('s')}/")], calibrator)
     if "speed" in config.parts:

@@ -42,6 +42,8 @@ class GuardFile:
     packs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     adapter: str | None = None
     trained_on: Sequence[str] = ()
+    covered: Mapping[str, str] = field(default_factory=dict)
+    """OpenAI's categories that the model was trained to name, and how it names them."""
     folder: Path | None = None
 
 

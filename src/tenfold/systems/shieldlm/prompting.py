@@ -41,6 +41,8 @@ WRAPPERS: Mapping[str, tuple[str, str]] = {
     "chatglm3": ("[gMASK]sop<|user|> \n ", "<|assistant|> \n "),
 }
 """What stands before and after the prompt, by model family; `chat` takes it from the tokenizer's own template."""
+CATEGORY = "\ncategory: {}"
+"""What follows the verdict where a category is named."""
 FOLDER = Path(__file__).parent / "prompts"
 BREAKS = re.compile(r"\r\n|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]")
 MARKER = re.compile(r"[\[\u3010]\s{0,4}(answer|analysis|答案|分析)\s{0,4}[\]\u3011]", re.IGNORECASE)

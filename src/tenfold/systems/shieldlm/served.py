@@ -1,27 +1,29 @@
 """The guard as the server's seam (`llm.guard`): conversations in, verdicts out, answers watched as they grow."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tenfold.core.config import canonical_json
 from tenfold.llm.chat import Message
 from tenfold.llm.guard import GuardVerdict
 from tenfold.systems.shieldlm.guard import Guard, Verdict
-from tenfold.systems.shieldlm.opening import open_guard
+from tenfold.systems.shieldlm.opening import open_guard, read_guard
 from tenfold.systems.shieldlm.prompting import language_of
 from tenfold.systems.shieldlm.stream import StreamGuard
 
 
 def open_served(name: str) -> "ServedGuard":
     """The guard of a run's folder or a model, ready for a server."""
-    return ServedGuard(open_guard(name))
+    return ServedGuard(open_guard(name), covered=read_guard(name).covered)
 
 
 class ServedGuard:
     """Judges the last message of a conversation; what the user said before it is the query."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, *, covered: Mapping[str, str] | None = None) -> None:
+        """`covered`: OpenAI's categories that the model was trained to name."""
         self.guard = guard
+        self.covered = dict(covered or {})
 
     @property
     def fingerprint(self) -> str:

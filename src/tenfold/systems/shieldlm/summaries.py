@@ -6,7 +6,7 @@ from typing import Any
 
 def evaluation(metrics: Mapping[str, Any]) -> str:
     """A line or two for each part that was measured."""
-    parts = (_labels, _rules, _irrelevant, _alarms, _injection, _explanations, _speed)
+    parts = (_labels, _rules, _irrelevant, _alarms, _injection, _explanations, _streams, _speed)
     return "\n".join(line for part in parts if (line := part(metrics)))
 
 
@@ -61,6 +61,17 @@ def _explanations(metrics: Mapping[str, Any]) -> str:
         f"{metrics['explanations']} explanations: {metrics['explanations_agree']:.0%} agree with their label, "
         f"{metrics['explanations_cite_existing']:.0%} cite an existing rule or none, "
         f"{metrics['explanations_verified']:.0%} are borne out"
+    )
+
+
+def _streams(metrics: Mapping[str, Any]) -> str:
+    if "stream_ratio" not in metrics:
+        return ""
+    delay = "none" if metrics["stream_delay_median"] is None else f"{metrics['stream_delay_median']:.0f} tokens"
+    return (
+        f"streams: {metrics['stream_ratio']:.2f} tokens computed per token of text, {metrics['streams_stopped']} of "
+        f"{metrics['streams_spliced']} stopped after the onset (median delay {delay}), "
+        f"{metrics['stream_leaked_characters']} characters shown unjudged"
     )
 
 

@@ -19,7 +19,7 @@ from tenfold.store import atomic
 from tenfold.store.runs import Run
 from tenfold.systems.shieldlm.data import train_items
 from tenfold.systems.shieldlm.items import Item
-from tenfold.systems.shieldlm.prompting import Style, build_prompt, encode, fingerprint, wrapper_of
+from tenfold.systems.shieldlm.prompting import CATEGORY, Prompt, Style, build_prompt, encode, fingerprint, wrapper_of
 from tenfold.systems.shieldlm.ruleflip import Ruled, training_mix
 from tenfold.systems.shieldlm.rules import RulePack, read_pack
 from tenfold.train.encoding import EncodedRow
@@ -27,6 +27,12 @@ from tenfold.train.tuning import TuneConfig, tune
 
 SHORTEST = 8
 """Characters that always remain of a response."""
+COVERED = {
+    "diasafety": {"hate": "Biased Opinion", "harassment": "Offending User"},
+    "gptfuzz": {"illicit": "jailbreak"},
+    "coldataset": {"hate": "race"},
+}
+"""By set: OpenAI's category, and the name that the set gives to the same."""
 GUARD = "guard.json"
 ADAPTER = "adapter"
 DEFAULT_TUNING = {
@@ -62,6 +68,8 @@ class TrainConfig(Config):
     """Share of the items with a rule of their own that are learnt under rules."""
     most_rules: int = Field(3, ge=1)
     """Other rules beside an item's own, at most."""
+    learn_category: bool = False
+    """Also learn to name the category of unsafe items, for the moderation endpoint's scores and for explanations."""
     max_length: int = Field(160, ge=32)
     """Longest row in tokens; of longer items the query loses its beginning, then the response its end; rules stay whole."""
     dtype: models.Dtype = "bf16"
@@ -94,6 +102,7 @@ def train(config: TrainConfig, run: Run) -> Metrics:
                 lang: {"id": pack.id, "version": pack.version, "hash": pack.fingerprint} for lang, pack in packs.items()
             },
             "trained_on": list(config.data),
+            "covered": _covered(config),
         },
     )
     losses = [step["loss"] for step in tuned.steps]
@@ -144,11 +153,24 @@ def encode_row(
     while True:
         prompt = build_prompt(query, response, ruled.rules, lang=ruled.item.lang, style=config.style, wrapper=wrapper)
         start = encode(tokenizer, prompt)
-        ids = [*encode(tokenizer, prompt, prompt.verdicts[ruled.label]), *_end(tokenizer)]
+        ids = [*encode(tokenizer, prompt, _completion(ruled, prompt, config)), *_end(tokenizer)]
         excess = len(ids) - config.max_length
         if excess <= 0 or len(response) <= SHORTEST:
             return EncodedRow(ruled.item.key, tuple(ids), len(start))
         query, response = _shortened(query, response, excess)
+
+
+def _completion(ruled: Ruled, prompt: Prompt, config: TrainConfig) -> str:
+    verdict = prompt.verdicts[ruled.label]
+    named = config.learn_category and ruled.label == "unsafe" and ruled.item.category
+    return verdict + CATEGORY.format(ruled.item.category) if named else verdict
+
+
+def _covered(config: TrainConfig) -> dict[str, str]:
+    """OpenAI's categories that the sets' own stand for, if their names are learnt."""
+    return (
+        {key: name for data in config.data for key, name in COVERED.get(data, {}).items()} if config.learn_category else {}
+    )
 
 
 def _shortened(query: str, response: str, excess: int) -> tuple[str, str]:

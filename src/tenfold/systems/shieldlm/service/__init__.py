@@ -14,4 +14,4 @@ __all__ = ["GuardService", "guard_router", "served_routes"]
 
 def served_routes(served: ServedGuard) -> APIRouter:
     """The routes of a guard that watches over a server already; chat is the server's own."""
-    return guard_router(GuardService(served.guard))
+    return guard_router(GuardService(served.guard, covered=served.covered))

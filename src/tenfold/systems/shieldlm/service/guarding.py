@@ -16,6 +16,7 @@ from tenfold.core.errors import ConfigError
 from tenfold.systems.shieldlm.audit import AuditLog
 from tenfold.systems.shieldlm.checking import audit_record
 from tenfold.systems.shieldlm.guard import Guard, Verdict
+from tenfold.systems.shieldlm.prompting import CATEGORY
 
 Result = TypeVar("Result")
 CATEGORY_KEYS = tuple(field.alias or name for name, field in moderation.Categories.model_fields.items())
@@ -106,7 +107,7 @@ class GuardService:
             return found
         scorer = self.guard.scorer
         prompt = scorer.prompt("", text, lang=verdict.lang)
-        said = {key: f"{prompt.verdicts['unsafe']}\ncategory: {name}" for key, name in self.covered.items()}
+        said = {key: prompt.verdicts["unsafe"] + CATEGORY.format(name) for key, name in self.covered.items()}
         shares = scorer.score_prompt(prompt, said).probabilities
         return found | {key: share * verdict.score for key, share in shares.items()}
 
