@@ -21,7 +21,7 @@ httpx = pytest.importorskip("httpx", reason="the load test needs httpx")
 from tenfold.systems.shieldlm.service import GuardService, guard_router  # noqa: E402
 from tenfold.systems.shieldlm.service.guarding import CATEGORY_KEYS  # noqa: E402
 
-ANSWER = "the answer is a word. " * 12
+ANSWER = "the answer is a word. " * 60
 
 
 class Scripted:

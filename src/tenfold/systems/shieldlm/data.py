@@ -23,7 +23,7 @@ from tenfold.systems.shieldlm.items import LABELS, Item, Label, Split
 
 SETS = ("diasafety", "gptfuzz", "coldataset", "invented")
 NUM_FOLDS = 5
-DIALOGUE = re.compile(r"\n\s*A:(?P<query>.*)\n\s*B:(?P<response>.*)", re.DOTALL)
+DIALOGUE = re.compile(r"\n\s*A: ?(?P<query>.*)\n\s*B: ?(?P<response>.*)", re.DOTALL)
 ANSWER = re.compile(r"\[(?:Answer|答案)\]\s*(?P<label>unsafe|safe|controversial|不安全|有争议|安全)", re.IGNORECASE)
 ANSWERS: Mapping[str, Label] = {
     "safe": "safe",

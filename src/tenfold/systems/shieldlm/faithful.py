@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tenfold.systems.shieldlm.prompting import Lang
 from tenfold.systems.shieldlm.verdict import VerdictScorer
 
-SENTENCE = re.compile(r"[^.!?\u3002\uff01\uff1f\n]+[.!?\u3002\uff01\uff1f]*[\"'\u201d)]*\s*|\n")
+SENTENCE = re.compile(r"[^.!?\u3002\uff01\uff1f\n]*[.!?\u3002\uff01\uff1f]+[\"'\u201d)]*\s*|[^.!?\u3002\uff01\uff1f\n]+")
 WORDS_AT_ONCE = 4
 MOST_PIECES = 24
 EPSILON = 0.1

@@ -22,6 +22,7 @@ from tenfold.systems.shieldlm.verdict import candidate_ids
 
 MOST_RATIO = 1.2
 """Forwarded tokens per token of text that stride=auto allows."""
+ROUNDING = 1e-9
 UNDECIDED_LINE = re.compile(r"\s*(?:[AB]\s{0,8}|[\[\u3010]\s{0,4}[a-z\u4e00-\u9fff]{0,8}\s{0,4})?", re.IGNORECASE)
 UNDECIDED_TAIL = re.compile(r"(?:<[^<>\n]{0,46}|[\[\u3010]\s{0,4}[A-Za-z\u4e00-\u9fff]{0,8}\s{0,4}|\r)$")
 
@@ -60,7 +61,7 @@ class StreamGuard:
         self.rules = guard.select(rules, lang)
         self.lang: Lang = lang
         self.suffix_tokens, self.tree_tokens = overhead(guard, lang)
-        self.stride = math.ceil((self.suffix_tokens + self.tree_tokens) / (MOST_RATIO - 1)) if stride == "auto" else stride
+        self.stride = smallest_stride(self.suffix_tokens + self.tree_tokens) if stride == "auto" else stride
         if self.stride < 1:
             raise ConfigError(f"stride is {self.stride}; give a number of tokens from 1 on, or auto")
         self.threshold = threshold
@@ -81,10 +82,10 @@ class StreamGuard:
         Raises:
             ConfigError: the stream has been finished, or the text is longer than the guard judges at once.
         """
-        if self.is_finished:
-            raise ConfigError("the stream has been finished; begin another")
         if self.tripped:
             return ""
+        if self.is_finished:
+            raise ConfigError("the stream has been finished; begin another")
         self.text += chunk
         if len(self.text) - self._counted[0] < self.stride:
             return ""  # a token has at least one character or is part of one
@@ -134,6 +135,11 @@ class StreamGuard:
 
     def _last_tokens(self) -> int:
         return self._counted[1]
+
+
+def smallest_stride(num_added: int) -> int:
+    """The smallest stride at which looks that add so many tokens keep to MOST_RATIO."""
+    return max(1, math.ceil(num_added / (MOST_RATIO - 1) - ROUNDING))
 
 
 def overhead(guard: Guard, lang: Lang) -> tuple[int, int]:
