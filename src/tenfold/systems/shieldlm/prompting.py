@@ -38,7 +38,7 @@ WRAPPERS: Mapping[str, tuple[str, str]] = {
     "qwen": ("<|im_start|>system\n<|im_end|>\n<|im_start|>user\n", "\n<|im_end|>\n<|im_start|>assistant\n"),
     "internlm2": ("<|im_start|>system\n<|im_end|>\n<|im_start|>user\n", "\n<|im_end|>\n<|im_start|>assistant\n"),
     "baichuan2": ("<reserved_106>", "<reserved_107>"),
-    "chatglm3": ("[gMASK]sop<|user|> \n ", "<|assistant|> \n "),
+    "chatglm3": ("[gMASK]sop<|user|> \n ", "<|assistant|> \n"),
 }
 """What stands before and after the prompt, by model family; `chat` takes it from the tokenizer's own template."""
 CATEGORY = "\ncategory: {}"
