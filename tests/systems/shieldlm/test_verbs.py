@@ -120,7 +120,14 @@ def test_eval_measures_every_part_and_resumes(tiny_folder, tmp_path):
     assert metrics["stream_leaked_characters"] == 0 and metrics["stream_difference"] < 1e-5
     assert metrics["explanations_agree"] == metrics["explanations_cite_existing"] == 1
     assert set(metrics["irrelevant_flips"]) == {"1", "3", "5", "10"}
-    assert {"accuracy_interval", "f1_safe_interval", "f1_unsafe_interval", "ece", "rule_gain_interval"} <= metrics.keys()
+    assert {
+        "accuracy_interval",
+        "f1_safe_interval",
+        "f1_unsafe_interval",
+        "ece",
+        "ece_interval",
+        "rule_gain_interval",
+    } <= metrics.keys()
     page = evaluation_page(list(run.rows.values()), metrics)
     assert len(page.exhibits) >= 4
     stored = (run.folder / "results.jsonl").read_text()

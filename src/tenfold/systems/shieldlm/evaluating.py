@@ -139,7 +139,7 @@ def sum_up(rows: Sequence[Mapping[str, Any]]) -> Metrics:
         "macro_f1": measures.macro_f1(flag_N, unsafe_N),
         "split_accuracy": [_share([(i["score"] > 0.5) == i["unsafe"] for i in row["items"]]) for row in rows],
         "category_accuracy": _by_category(items),
-        **measures.calibration(score_N, unsafe_N),
+        **measures.calibration(score_N, unsafe_N, clusters),
         **measures.held_out_calibration(score_N, unsafe_N, clusters),
     }
 

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, f1_score
 
-from tenfold.evals.statistics import Estimate, Platt, cluster_mean, cluster_ratio
+from tenfold.evals.statistics import Estimate, Platt, cluster_bootstrap, cluster_mean, cluster_ratio
 from tenfold.systems.shieldlm.calibrate import block_threshold, equal_mass_error, null_error, rate_interval
 from tenfold.systems.shieldlm.cascade import cost_curve, fit_band
 
 NUM_SEEDS = 20
+ECE_DRAWS = 1000
 RATES = (0.01, 0.05)
 Scores = NDArray[np.float64]
 Truths = NDArray[np.bool_]
@@ -28,11 +29,16 @@ def agreement(flag_N: Truths, unsafe_N: Truths, clusters: Sequence[str]) -> dict
     }
 
 
-def calibration(score_N: Scores, unsafe_N: Truths) -> dict[str, Any]:
-    """ECE beside the ECE that a perfect model of these scores would show, and the Brier score."""
+def calibration(score_N: Scores, unsafe_N: Truths, clusters: Sequence[str]) -> dict[str, Any]:
+    """ECE beside the ECE that a perfect model of these scores would show, and the Brier score.
+
+    The interval is over whole clusters; redrawing adds noise of its own, so it lies above the error rather than around it.
+    """
     error, (mean, high) = equal_mass_error(score_N, unsafe_N), null_error(score_N)
+    drawn = cluster_bootstrap(lambda at: equal_mass_error(score_N[at], unsafe_N[at]), clusters, draws=ECE_DRAWS)
     return {
         "ece": error,
+        "ece_interval": drawn.interval,
         "ece_null_mean": mean,
         "ece_null_95": high,
         "ece_excess": error - mean,
