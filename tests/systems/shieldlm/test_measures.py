@@ -88,5 +88,13 @@ def test_halves_split_no_group():
     assert all(len({bool(half[at]) for at in range(n, n + 3)}) == 1 for n in range(0, 300, 3))
 
 
+def test_sets_of_one_class_have_measures_too():
+    safe, groups = np.zeros(40, bool), [f"g{n}" for n in range(40)]
+    found = measures.agreement(safe, safe, groups)
+    assert (found["accuracy"].value, found["f1_safe"].value, found["f1_unsafe"].value) == (1, 1, 0)
+    assert measures.calibration(np.full(40, 0.1), safe, groups)["auprc"] is None
+    assert measures.held_out_calibration(np.full(40, 0.1), safe, groups)["ece_calibrated"] < 0.1
+
+
 def test_a_summary_of_nothing_is_empty():
     assert summaries.evaluation({}) == ""
