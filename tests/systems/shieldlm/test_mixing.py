@@ -87,6 +87,19 @@ def test_ruleflip_asks_for_the_verdicts_of_its_table():
         assert {own["loose"], own["strict"]} & set(each.rules) == ({own[each.condition]} if each.condition in own else set())
 
 
+def test_a_controversial_item_turns_both_ways_under_its_own_rules():
+    item = Item("c", "q", "r", "controversial", "Hats", "g", "en", "Hats are fine here.", "Hats are not fine here.")
+    found = {each.condition: each for each in flip_set([item], PACK, 0)}
+    assert {name: each.label for name, each in found.items()} == {
+        "none": "controversial",
+        "loose": "safe",
+        "strict": "unsafe",
+        "other": "controversial",
+    }
+    assert item.loose in found["loose"].rules and item.strict in found["strict"].rules
+    assert item.strict not in found["loose"].rules + found["other"].rules
+
+
 def test_the_training_mix_holds_its_share_and_is_reproducible():
     items = [Item(str(n), "q", "r", "unsafe", "Biased Opinion", str(n)) for n in range(2000)]
     mixed = list(training_mix(items, PACK, 0.4, 5))

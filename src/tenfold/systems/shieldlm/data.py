@@ -109,7 +109,7 @@ def read_items(path: Path) -> list[Item]:
         {query, response, output}         the label is read from the output's answer line
         {input, output, lang, label}      training rows; the dialogue is what stands behind the last `A:` and `B:` lines
 
-    Further keys that are used: category (or controversial_type), group, lang, key.
+    Further keys that are used: category (or controversial_type), group, lang, key; rule_safe and rule_unsafe, its own rules.
 
     Raises:
         MissingArtifactError: there is no such file.
@@ -149,6 +149,8 @@ def _own_item(row: Any, where: str) -> Item:
         str(types[0]) if types else "",
         str(row.get("group", query or response)),
         lang,
+        str(row.get("rule_safe", "")),
+        str(row.get("rule_unsafe", "")),
     )
 
 

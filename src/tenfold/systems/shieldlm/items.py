@@ -19,6 +19,10 @@ class Item:
     category: str
     group: str
     lang: Literal["en", "zh"] = "en"
+    loose: str = ""
+    """A rule of its own under which it is safe, if the set brings one."""
+    strict: str = ""
+    """And one under which it is unsafe."""
 
     @property
     def text(self) -> str:

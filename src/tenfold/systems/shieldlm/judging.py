@@ -96,7 +96,7 @@ def _flip_row(guard: Guard, ruled: Ruled) -> Row:
     return {
         "condition": ruled.condition,
         "wanted": ruled.label,
-        "unsafe": ruled.item.label == "unsafe",
+        "unsafe": ruled.item.label != "safe",
         "item": ruled.item.key,
         **_said(scores),
     }
