@@ -54,7 +54,8 @@ class Guard:
 
 def ask(client, **more):
     question = more.pop("question", "what is the answer?")
-    return client.chat.completions.create(model=NAME, messages=[{"role": "user", "content": question}], **more)
+    messages = [{"role": "user", "content": question}]
+    return client.chat.completions.create(model=NAME, messages=messages, temperature=0, **more)
 
 
 def streamed(client, **more):
