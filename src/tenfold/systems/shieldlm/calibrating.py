@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from tenfold.core.config import Config, read_toml
-from tenfold.core.errors import ConfigError
+from tenfold.core.errors import ConfigError, MissingArtifactError
 from tenfold.core.records import Metrics
 from tenfold.store import atomic, runs
 from tenfold.store.progress import track
@@ -28,6 +28,8 @@ from tenfold.systems.shieldlm.items import LABELS, Item
 from tenfold.systems.shieldlm.opening import CALIBRATION, GUARD, guard_folder, identity, is_guard, open_scorer, read_guard
 from tenfold.systems.shieldlm.rules import read_pack
 from tenfold.systems.shieldlm.stream import StreamGuard
+
+ROWS = "results.jsonl"
 
 
 class CalibrateConfig(Config):
@@ -140,12 +142,13 @@ def _scored(config: CalibrateConfig, run: Run, guard: Guard) -> list[Mapping[str
 
 def _stored(config: CalibrateConfig) -> list[Mapping[str, Any]]:
     assert config.scores is not None
-    table = read_toml(config.scores / "config.toml")
-    if guard_folder(str(table.get("guard"))).resolve() != guard_folder(config.guard).resolve():
-        raise ConfigError(
-            f"{config.scores} judged {table.get('guard')!r}, not {config.guard!r}; give an eval run of this guard"
-        )
-    rows = [row for row in runs.read_rows(config.scores) if row["key"].startswith("item/")]
+    folder = config.scores.parent if config.scores.name == ROWS else config.scores
+    if not (folder / "config.toml").is_file():
+        raise MissingArtifactError(f"no run at {str(config.scores)!r}; give the folder of an eval run, or its {ROWS}")
+    judged = str(read_toml(folder / "config.toml").get("guard"))
+    if guard_folder(judged).resolve() != guard_folder(config.guard).resolve():
+        raise ConfigError(f"{folder} judged {judged!r}, not {config.guard!r}; give an eval run of this guard")
+    rows = [row for row in runs.read_rows(folder) if row["key"].startswith("item/")]
     if not rows:
         raise ConfigError(f"{config.scores} holds no scores of a language model; give an eval run with --guard and labels")
     return rows
