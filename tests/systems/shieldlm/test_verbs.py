@@ -140,6 +140,14 @@ def test_eval_measures_every_part_and_resumes(tiny_folder, tmp_path):
     assert {k: v for k, v in again.items() if k not in timed} == {k: v for k, v in metrics.items() if k not in timed}
 
 
+def test_eval_reads_a_file_of_ones_own(tiny_folder, tmp_path):
+    pairs = tmp_path / "pairs.jsonl"
+    rows = [{"query": f"q{n}", "response": f"r {n}", "label": n % 2, "category": "Privacy"} for n in range(8)]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, metrics = perform("eval", tmp_path, {"guard": tiny_folder, "data": str(pairs), "parts": ["labels", "flips"]})
+    assert metrics["items"] == 8 and metrics["flip_items"] == 4 and "linear_accuracy" not in metrics
+
+
 def test_calibrate_from_an_eval_run_leaves_a_guard_with_thresholds(guard_run, tmp_path, monkeypatch):
     folder = str(guard_run[0].folder)
     scored, _ = perform("eval", tmp_path, {"guard": folder})

@@ -134,13 +134,13 @@ def summary(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _scored(config: CalibrateConfig, run: Run, guard: Guard) -> list[Mapping[str, Any]]:
+def _scored(config: CalibrateConfig, run: Run, guard: Guard) -> Sequence[Mapping[str, Any]]:
     items = test_items(config.data)[: config.limit]
     judging.judge(run, "Items", list(judging.item_work(guard, items, frozenset())))
     return [run.rows[f"item/{item.key}"] for item in items]
 
 
-def _stored(config: CalibrateConfig) -> list[Mapping[str, Any]]:
+def _stored(config: CalibrateConfig) -> Sequence[Mapping[str, Any]]:
     assert config.scores is not None
     folder = config.scores.parent if config.scores.name == ROWS else config.scores
     if not (folder / "config.toml").is_file():

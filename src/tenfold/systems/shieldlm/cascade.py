@@ -62,16 +62,14 @@ class Cascade:
         )
 
 
-def cost_curve(
-    linear_scores: ArrayLike, guard_scores: ArrayLike, unsafe: Sequence[bool], *, points: int = 21
-) -> list[CostPoint]:
+def cost_curve(linear_scores: ArrayLike, guard_scores: ArrayLike, unsafe: ArrayLike, *, points: int = 21) -> list[CostPoint]:
     """Accuracy against the share that the linear guard decides, by bands around one half that widen step by step."""
     linear_N, guard_N, unsafe_N = np.asarray(linear_scores, float), np.asarray(guard_scores, float), np.asarray(unsafe, bool)
     distances = np.quantile(np.abs(linear_N - 0.5), np.linspace(0, 1, points))
     return [_point(linear_N, guard_N, unsafe_N, Band(0.5 - float(d), 0.5 + float(d))) for d in distances]
 
 
-def fit_band(linear_scores: ArrayLike, guard_scores: ArrayLike, unsafe: Sequence[bool], *, most_loss: float = 0.005) -> Band:
+def fit_band(linear_scores: ArrayLike, guard_scores: ArrayLike, unsafe: ArrayLike, *, most_loss: float = 0.005) -> Band:
     """The narrowest band whose accuracy is at most `most_loss` below the guard's own."""
     points = cost_curve(linear_scores, guard_scores, unsafe, points=101)
     goal = float(((np.asarray(guard_scores, float) > 0.5) == np.asarray(unsafe, bool)).mean()) - most_loss

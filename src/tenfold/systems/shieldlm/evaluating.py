@@ -13,6 +13,7 @@ Rows hold keys, labels and scores, never texts. A killed run goes on with --resu
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -172,7 +173,7 @@ def _judged(split: Split) -> dict[str, Any]:
 
 
 def _split(config: EvalConfig) -> Split:
-    return splits(config.data)[0] if config.data in SETS else Split((), read_items(config.data))
+    return splits(config.data)[0] if config.data in SETS else Split((), read_items(Path(config.data)))
 
 
 def _narrowed(split: Split, config: EvalConfig) -> Split:

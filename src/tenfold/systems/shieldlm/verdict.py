@@ -101,7 +101,7 @@ class VerdictScorer:
             ConfigError: two labels have the same text.
             UserError: the text does not fit into the model's positions.
         """
-        chosen: Mapping[str, str] = dict(prompt.verdicts) if labels is None else labels
+        chosen: Mapping[str, str] = {**prompt.verdicts} if labels is None else labels
         shared, tails = candidate_ids(self.tokenizer, prompt, list(chosen.values()))
         check_positions(self.model.engine, len(shared), max(map(len, tails)))
         scores = score_candidates(self.engine, shared, tails).tolist()
