@@ -74,7 +74,7 @@ def held_out_calibration(score_N: Scores, unsafe_N: Truths, clusters: Sequence[s
 
 def macro_f1(flag_N: Truths, unsafe_N: Truths) -> float:
     """The mean of both classes' F1."""
-    return float(f1_score(unsafe_N, flag_N, average="macro", zero_division=0.0)  # pyright: ignore[reportArgumentType])
+    return float(f1_score(unsafe_N, flag_N, average="macro", zero_division=0))  # pyright: ignore[reportArgumentType]
 
 
 def beside_linear(linear_N: Scores, guard_N: Scores, unsafe_N: Truths, clusters: Sequence[str]) -> dict[str, Any]:
