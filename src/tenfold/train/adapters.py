@@ -55,7 +55,7 @@ def target_names(model: nn.Module, settings: LoraSettings) -> list[str]:
         ConfigError: a target matches no layer, or one whose weights are tied to the embedding, or first_layer is too high.
     """
     linear, experts = _from_layer(linear_names(model), settings), _from_layer(expert_names(model), settings)
-    if not linear:
+    if settings.first_layer and not linear:
         raise ConfigError(f"first_layer is {settings.first_layer}, but the model has no such layer; lower it")
     for target in settings.targets:
         if target not in (ALL_LINEAR, ALL_EXPERTS):
