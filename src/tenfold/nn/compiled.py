@@ -64,17 +64,21 @@ class CompiledLayers:
         *,
         first: int,
         end: int,
+        visible_NS: Tensor | None = None,
     ) -> None:
         """Adds layers `first` to `end` to `x_ND` (float32) in place; writes their keys and values behind the cached ones."""
         shape = rows_library.Shape(*self.sizes, self.eps, torch.get_num_threads())
         rows, starts, lengths = map(_longs, (places.rows, places.starts, [cache.lengths[row] for row in places.rows]))
         turns = torch.view_as_real(rotation_NF).contiguous()
         sees_KK = None if ancestors_KK is None else ancestors_KK.to(torch.uint8).contiguous()
+        seen_NS = None if visible_NS is None else visible_NS.to(torch.uint8).contiguous()
         memory = cache.buffer
         this = rows_library.Pass(
             len(places.rows),
             *map(ctypes.addressof, (rows, starts, lengths)),
-            *(turns.data_ptr(), None if sees_KK is None else sees_KK.data_ptr(), memory.data_ptr()),
+            *(turns.data_ptr(), None if sees_KK is None else sees_KK.data_ptr()),
+            *((None, 0) if seen_NS is None else (seen_NS.data_ptr(), seen_NS.shape[1])),
+            memory.data_ptr(),
             *(memory.stride(0), memory.stride(1), memory.stride(2)),
         )
         rows_library.load().rows_layers(self.layers, shape, this, first, end, x_ND.data_ptr())

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from tenfold.nn import compiled, lean_weights, rows_library
 from tenfold.nn.kv_cache import BLOCK, KVCache, whole_blocks
-from tenfold.nn.masks import pass_mask
+from tenfold.nn.masks import pass_mask, slot_mask
 from tenfold.nn.pass_rows import PassRows
 
 
@@ -38,11 +38,13 @@ class Layers(Protocol):
         *,
         first: int,
         end: int,
+        visible_NS: Tensor | None = None,
     ) -> None:
         """Runs layers `first` to `end` over `x_ND` (float32), in place.
 
         The cache has room for the tokens of `places`. `rotation_NF` (complex) turns each token to its position; without
-        `ancestors_KK` a token sees itself and all of its row before it.
+        `ancestors_KK` a token sees itself and all of its row before it. `visible_NS` (bool) says it slot by slot instead,
+        for the cached slots of a token's row and the new ones behind them; every token sees at least one.
         """
         ...
 
@@ -114,16 +116,27 @@ class TorchLayers:
         *,
         first: int,
         end: int,
+        visible_NS: Tensor | None = None,
     ) -> None:
-        frame = self._frame(cache, places, rotation_NF, ancestors_KK)
+        frame = self._frame(cache, places, rotation_NF, ancestors_KK, visible_NS)
         for index in range(first, end):
             self._layer(self.weights.layers[index], index, x_ND, frame)
 
-    def _frame(self, cache: KVCache, places: PassRows, rotation_NF: Tensor, ancestors_KK: Tensor | None) -> Frame:
+    def _frame(
+        self,
+        cache: KVCache,
+        places: PassRows,
+        rotation_NF: Tensor,
+        ancestors_KK: Tensor | None,
+        visible_NS: Tensor | None,
+    ) -> Frame:
         width, num_rows, device = places.width, len(places.rows), rotation_NF.device
         lengths = [cache.lengths[row] for row in places.rows]
         first, end = min(lengths), whole_blocks(max(lengths) + width)
-        mask_AKS = pass_mask(lengths, width, first=first, end=end, ancestors_KK=ancestors_KK, device=device)
+        if visible_NS is None:
+            mask_AKS = pass_mask(lengths, width, first=first, end=end, ancestors_KK=ancestors_KK, device=device)
+        else:
+            first, mask_AKS = 0, slot_mask(visible_NS.to(device).view(num_rows, width, -1), end)
         mask_A1QS = mask_AKS.repeat(1, self.shape.group, 1)[:, None]
         rotation_A1KF = rotation_NF.view(num_rows, 1, width, -1)
         return Frame(

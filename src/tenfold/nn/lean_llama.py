@@ -72,6 +72,15 @@ class LeanLlama:
         other.hidden_rows = [torch.empty(0)] * self.batch_size
         return other
 
+    def with_rows(self, batch_size: int) -> "LeanLlama":
+        """An engine of so many rows over the same weights, with its own empty cache."""
+        other = copy.copy(self)
+        for derived in ("exact_widths", "_widest"):
+            other.__dict__.pop(derived, None)
+        other.batch_size, other.hidden_rows = batch_size, [torch.empty(0)] * batch_size
+        other.cache = other._new_cache(batch_size)
+        return other
+
     @property
     def lengths(self) -> Sequence[int]:
         return self.cache.lengths
@@ -136,12 +145,44 @@ class LeanLlama:
             check_positions(self, self.cache.lengths[row], len(ids))
         return self._chains({row: torch.tensor(ids) for row, ids in sorted(tokens.items())})
 
+    @torch.inference_mode()
+    def forward_masked(
+        self, ids_BK: Tensor, counts: Sequence[int], positions_BK: Tensor, visible_BKS: Tensor, wanted_BK: Tensor
+    ) -> Tensor:
+        """As in `masked_lm`; the width of the pass is not padded, so the promise of `exactness` does not hold here."""
+        rows = [row for row, count in enumerate(counts) if count]
+        if not rows:
+            return torch.empty(0, self.vocab_size)
+        width, own = ids_BK.shape[1], [counts[row] for row in rows]
+        places = PassRows(rows, own, own if self.layers.takes_any_counts else [width] * len(rows))
+
+        def joined(columns_BK: Tensor) -> Tensor:
+            parts = [columns_BK[row, :count] for row, count in zip(rows, places.padded, strict=True)]
+            return torch.cat(parts).to(self.device)
+
+        self.cache.reserve(max(self.cache.lengths) + width)
+        x_ND = self.weights.embedding_VD[joined(ids_BK)].float()
+        rotation_NF, last = self.weights.rotation_SF[joined(positions_BK)], self.weights.shape.num_layers
+        self.layers(x_ND, self.cache, places, rotation_NF, None, first=0, end=last, visible_NS=joined(visible_BKS))
+        self.cache.advance(rows, own)
+        hidden_ND = self._final_norm(x_ND)[joined(wanted_BK)]
+        return self.weights.head(hidden_ND) if len(hidden_ND) else hidden_ND.new_empty(0, self.vocab_size)
+
     def rollback(self, counts: Sequence[int]) -> None:
         self.cache.rollback(counts)
 
     @torch.inference_mode()
     def keep(self, row: int, start: int, slots: Sequence[int]) -> None:
         self.cache.keep(row, start, slots)
+
+    @torch.inference_mode()
+    def turn_back(self, row: int, start: int, steps: Sequence[int]) -> None:
+        """Moves the keys in `row`'s slots from `start` on to earlier positions, by so many each; values have none."""
+        heads = slice(row * self.cache.num_heads, (row + 1) * self.cache.num_heads)
+        keys = self.cache.buffer[:, 0, heads, start : start + len(steps)]
+        turn_SF = self.weights.rotation_SF[torch.tensor(steps, device=self.device)]
+        turn_SF = turn_SF.conj() / turn_SF.abs().square()
+        keys.copy_(torch.view_as_real(torch.view_as_complex(keys.contiguous().unflatten(-1, (-1, 2))) * turn_SF).flatten(-2))
 
     @cached_property
     def exact_widths(self) -> frozenset[int]:

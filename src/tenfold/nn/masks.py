@@ -31,6 +31,13 @@ def pass_mask(
     return torch.zeros(visible_BKS.shape, device=device).masked_fill_(~visible_BKS, HIDDEN)
 
 
+def slot_mask(visible_BKS: Tensor, end: int) -> Tensor:
+    """Additive mask [B, K, end] from who sees which of the first slots; the slots behind them are hidden."""
+    mask_BKS = torch.full((*visible_BKS.shape[:2], end), HIDDEN, device=visible_BKS.device)
+    mask_BKS[:, :, : visible_BKS.shape[2]].masked_fill_(visible_BKS, 0.0)
+    return mask_BKS
+
+
 def _tree_visibility(slot_S: Tensor, length_B11: Tensor, ancestors_KK: Tensor) -> Tensor:
     num_new = ancestors_KK.shape[0]
     offset_B1S = slot_S - length_B11

@@ -41,6 +41,8 @@ typedef struct {
     const long *lengths;      // [B] cached tokens
     const float *rotation;    // [N][E / 2][2] cosine and sine
     const uint8_t *sees;      // [K][K], where all have K tokens: which of the new ones each sees; NULL: itself and those before
+    const uint8_t *visible;   // [N][visible_stride], NULL or in the place of `sees`: which slots each token sees, old and new
+    long visible_stride;
     float *cache;             // keys and values, [layer][2][B * kv heads][S][E]
     long layer_stride, part_stride, head_stride;
 } Pass;
@@ -202,8 +204,10 @@ static inline __attribute__((always_inline)) void score(const int count, const f
 }
 
 // Scores to e^(score - largest), 0 where the query must not look; `end` slots, of which `length` are older than the pass.
-static void weigh(float *scores, long end, long length, long k, long tokens, const uint8_t *sees) {
-    for (long slot = length; slot < end; slot++)
+static void weigh(float *scores, long end, long length, long k, long tokens, const uint8_t *sees, const uint8_t *visible) {
+    for (long slot = 0; visible && slot < end; slot++)
+        if (!visible[slot]) scores[slot] = -INFINITY;
+    for (long slot = length; !visible && slot < end; slot++)
         if (sees ? !sees[k * tokens + slot - length] : slot - length > k) scores[slot] = -INFINITY;
     __m512 most = _mm512_set1_ps(-INFINITY);
     for (long slot = 0; slot < end; slot += LANES)
@@ -249,7 +253,7 @@ static void attend_some(const Shape *s, const Pass *p, long layer, long text, lo
     const float *keys = p->cache + layer * p->layer_stride + (p->rows[text] * s->kv_heads + kv) * p->head_stride, *values = keys + p->part_stride;
     for (long first = from; first < to; first += QUERIES) {
         long count = least(QUERIES, to - first), last_k = (first + count - 1) / group;
-        long end = length + (p->sees ? tokens : last_k + 1), stride = even_lanes(end);
+        long end = length + (p->sees || p->visible ? tokens : last_k + 1), stride = even_lanes(end);
         const float *query[QUERIES];
         float *weights[QUERIES], *out[QUERIES];
         for (long q = 0; q < count; q++) {
@@ -269,7 +273,11 @@ static void attend_some(const Shape *s, const Pass *p, long layer, long text, lo
                 IN_FOURS(SCORE, count - q)
             }
         }
-        for (long q = 0; q < count; q++) weigh(weights[q], end, length, (first + q) / group, tokens, p->sees);
+        for (long q = 0; q < count; q++) {
+            long k = (first + q) / group;
+            const uint8_t *visible = p->visible ? p->visible + (p->starts[text] + k) * p->visible_stride : NULL;
+            weigh(weights[q], end, length, k, tokens, p->sees, visible);
+        }
         for (long q = 0; q < count; q += 4) {
 #define MIX(n) mix(n, weights + q, values, end, width, out + q)
             IN_FOURS(MIX, count - q)

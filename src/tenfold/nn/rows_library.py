@@ -58,7 +58,8 @@ class Pass(Structure):
 
     _fields_ = (
         ("batch", c_long),
-        *((name, c_void_p) for name in ("rows", "starts", "lengths", "rotation", "sees", "cache")),
+        *((name, c_void_p) for name in ("rows", "starts", "lengths", "rotation", "sees", "visible")),
+        *(("visible_stride", c_long), ("cache", c_void_p)),
         *((name, c_long) for name in ("layer_stride", "part_stride", "head_stride")),
     )
 

@@ -61,7 +61,21 @@ SYSTEMS = {
             },
         ),
         System("moe", "build", "DeepSeekMoE: fine-grained and shared experts", "2401.06066"),
-        System("sentinel", "build", "sentinel tokens that sum up each chunk of a long text", "2406.10985"),
+        System(
+            "sentinel",
+            "build",
+            "sentinel tokens that sum up each chunk of a long text",
+            "2406.10985",
+            {
+                "train": "teach a model its sentinels, and leave an ordinary adapter",
+                "eval": "measure a trained model on texts, a whole book, or questions about meetings",
+                "compare": "the method, plain LoRA and controls on the same text in the same order",
+                "generate": "continue a text while old text leaves the cache",
+                "needle": "find numbers again that stand far back in a book",
+                "cache": "what a compacted cache costs and gains, beside other ways to keep as much",
+                "show": "draw a text's chunks, sentinels and mask",
+            },
+        ),
         System(
             "plora",
             "tune",

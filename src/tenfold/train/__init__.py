@@ -4,6 +4,7 @@
     encoding   rows as token ids, and which of them count           losses    mean loss per token, row by row
     adapters   LoRA by settings, with its refusals                  finetune  one resumable fine-tuning run
     meters     seconds and memory of each optimizer step               methods   ways to train an update, by lazy names
+    batching   rows of another kind, with their loss
     tuning     the same by settings: a method's name, its adapter and its merged model
 
 A method plugs in as a Transformers `TrainerCallback`: at step boundaries, with its state in the checkpoint. A home that

@@ -35,6 +35,8 @@ class LoraSettings(Config):
     """Layers to adapt, by the last part of their names; all-linear: all but the head; all-experts: tensors of experts."""
     first_layer: int = Field(0, ge=0)
     """Adapt the decoder's layers from this one on; the backward pass ends there, so that steps cost less."""
+    tokens: tuple[int, ...] = ()
+    """Tokens whose embedding is trained as well, by their ids; only their rows are stored."""
 
 
 def linear_names(model: nn.Module) -> list[str]:
@@ -87,6 +89,7 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -> Pe
         target_parameters=[name for name in names if name in experts] or None,
         fan_in_fan_out=bool(linear) and all(isinstance(model.get_submodule(name), Conv1D) for name in linear),
         task_type="CAUSAL_LM",
+        trainable_token_indices=list(settings.tokens) or None,
     )
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT 0.21 asks Transformers 5.23 by an old name

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from datasets import Dataset
 from pydantic import Field
-from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback, TrainerState
+from transformers import PreTrainedTokenizerBase, PrinterCallback, Trainer, TrainerCallback, TrainerState
 from transformers.utils import logging as transformers_logging
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -23,6 +23,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from tenfold.core import jsonl
 from tenfold.core.config import Config
 from tenfold.store.progress import counter
+from tenfold.train.batching import Batching
 from tenfold.train.encoding import EncodedRow
 from tenfold.train.order import by_length
 
@@ -67,37 +68,49 @@ class FinetuneConfig(Config):
 
 def finetune(
     model: torch.nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[EncodedRow],
+    tokenizer: PreTrainedTokenizerBase | None,
+    rows: Sequence[Any],
     config: FinetuneConfig,
     folder: Path,
     *,
     callbacks: Sequence[TrainerCallback] = (),
+    batching: Batching | None = None,
 ) -> list[dict[str, Any]]:
     """Trains `model` in place; returns one {step, loss, learning_rate, grad_norm, epoch} per optimizer step.
 
     Args:
-        rows: from `encoding.encode_all`; the loss is on the answers alone.
+        tokenizer: may be None with `batching`.
+        rows: from `encoding.encode_all`, with the loss on the answers alone; or whatever `batching` takes.
         folder: of this run; holds `checkpoints/` and `steps.jsonl`. A second call with the same folder continues.
         callbacks: methods that plug in at step boundaries.
+        batching: how rows of another kind become batches, and their loss.
     """
     rows = by_length(rows, config.batch_size, seed=config.seed) if config.order == "length" else rows
     last = newest_whole(folder / "checkpoints")
     log = StepLog(folder / "steps.jsonl", _steps_of(last))
     with _quiet(), counter("Training", total=num_steps(len(rows), config)) as advance:
-        trainer = SFTTrainer(
-            model=model,  # pyright: ignore[reportArgumentType]
-            args=_arguments(config, folder),
-            train_dataset=Dataset.from_list([_columns(row) for row in rows]),
-            processing_class=tokenizer,
-            callbacks=[log, *callbacks, CheckpointMarks(), StepCounter(advance)],
-        )
+        shared = {
+            "model": model,
+            "args": _arguments(config, folder),
+            "processing_class": tokenizer,
+            "callbacks": [log, *callbacks, CheckpointMarks(), StepCounter(advance)],
+        }
+        trainer = _batching_trainer(rows, batching, shared) if batching else _answer_trainer(rows, shared)
         trainer.remove_callback(PrinterCallback)  # it writes to stdout, which is for results
         if last and _steps_of(last) >= num_steps(len(rows), config):
             _restore(trainer, last)
         else:
             trainer.train(resume_from_checkpoint=str(last) if last else None)
     return log.steps
+
+
+def _answer_trainer(rows: Sequence[EncodedRow], shared: dict[str, Any]) -> Trainer:
+    return SFTTrainer(train_dataset=Dataset.from_list([_columns(row) for row in rows]), **shared)
+
+
+def _batching_trainer(rows: Sequence[Any], batching: Batching, shared: dict[str, Any]) -> Trainer:
+    dataset: Any = list(rows)
+    return Trainer(train_dataset=dataset, data_collator=batching.collate, compute_loss_func=batching.loss, **shared)
 
 
 def num_steps(num_rows: int, config: FinetuneConfig) -> int:
@@ -160,7 +173,7 @@ class StepCounter(TrainerCallback):
         self.advance(state.global_step)
 
 
-def _restore(trainer: SFTTrainer, checkpoint: Path) -> None:
+def _restore(trainer: Trainer, checkpoint: Path) -> None:
     """The model and the callbacks as they were at the end; `train` would do one step more where it ends inside an epoch."""
     trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
     trainer._load_from_checkpoint(str(checkpoint))

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 
 from tenfold.core.config import Config, parse
 from tenfold.train.adapters import LoraSettings, add_lora
-from tenfold.train.encoding import EncodedRow
+from tenfold.train.batching import Batching
 from tenfold.train.finetune import FinetuneConfig, finetune
 from tenfold.train.methods import Method, method
 
@@ -58,14 +58,17 @@ class Tuned:
 
 def tune(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[EncodedRow],
+    tokenizer: PreTrainedTokenizerBase | None,
+    rows: Sequence[Any],
     config: TuneConfig,
     folder: Path,
     *,
     callbacks: Sequence[TrainerCallback] = (),
+    batching: Batching | None = None,
 ) -> Tuned:
     """Adds an adapter to `model` and trains it; a second call with the same folder, after a kill, goes on to the same bits.
+
+    `rows` are those of `finetune`: instruction rows, or whatever `batching` takes.
 
     Raises:
         UnknownNameError: no method of that name.
@@ -73,5 +76,7 @@ def tune(
     """
     chosen = method(config.method, config.settings, folder)
     adapted = add_lora(model, config.lora, seed=config.seed)
-    steps = finetune(adapted, tokenizer, rows, config.training, folder, callbacks=[*chosen.callbacks, *callbacks])
+    steps = finetune(
+        adapted, tokenizer, rows, config.training, folder, callbacks=[*chosen.callbacks, *callbacks], batching=batching
+    )
     return Tuned(steps, adapted, chosen)
