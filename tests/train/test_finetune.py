@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from tenfold.train.adapters import LoraSettings, add_lora
+from tenfold.train.checkpoints import newest_whole
 from tenfold.train.encoding import encode_all
-from tenfold.train.finetune import FinetuneConfig, finetune, newest_whole, num_steps
+from tenfold.train.finetune import FinetuneConfig, finetune, num_steps
 from tenfold.train.losses import mean_loss, row_losses
 from tenfold.train.rows import Row, ask
 from tiny_chat import tiny_chat_model, tiny_tokenizer

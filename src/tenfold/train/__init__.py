@@ -5,6 +5,8 @@
     adapters   LoRA by settings, with its refusals                  finetune  one resumable fine-tuning run
     meters     seconds and memory of each optimizer step               methods   ways to train an update, by lazy names
     batching   rows of another kind, with their loss
+    texts      documents from folders, files or Python itself       packed_corpus   a tokenizer, packed and held-out blocks
+    pretrain   one resumable pre-training run                       checkpoints     what both kinds of run resume from
     tuning     the same by settings: a method's name, its adapter and its merged model
 
 A method plugs in as a Transformers `TrainerCallback`: at step boundaries, with its state in the checkpoint. A home that

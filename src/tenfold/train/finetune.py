@@ -4,10 +4,7 @@ The run survives kill -9: checkpoints lie in `folder/checkpoints`, each with a m
 call continues after the newest whole one. On the CPU in fp32 the losses are then the same, bit for bit.
 """
 
-import json
-import shutil
 from collections.abc import Sequence
-from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
@@ -15,22 +12,26 @@ from typing import Any, Literal
 import torch
 from datasets import Dataset
 from pydantic import Field
-from transformers import PreTrainedTokenizerBase, PrinterCallback, Trainer, TrainerCallback, TrainerState
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedTokenizerBase, PrinterCallback, Trainer, TrainerCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from tenfold.core import jsonl
 from tenfold.core.config import Config
 from tenfold.store.progress import counter
 from tenfold.train.batching import Batching
+from tenfold.train.checkpoints import (
+    CheckpointMarks,
+    RenamedWeights,
+    StepCounter,
+    StepLog,
+    load_renamed,
+    newest_whole,
+    quiet_trainer,
+    restore,
+    steps_of,
+)
 from tenfold.train.encoding import EncodedRow
 from tenfold.train.order import by_length
-
-WHOLE = "whole"
-"""A file of this name is written last into a checkpoint."""
-
-KEPT_CHECKPOINTS = 2
 
 
 class FinetuneConfig(Config):
@@ -87,19 +88,21 @@ def finetune(
     """
     rows = by_length(rows, config.batch_size, seed=config.seed) if config.order == "length" else rows
     last = newest_whole(folder / "checkpoints")
-    log = StepLog(folder / "steps.jsonl", _steps_of(last))
-    with _quiet(), counter("Training", total=num_steps(len(rows), config)) as advance:
+    log = StepLog(folder / "steps.jsonl", steps_of(last))
+    with quiet_trainer(), counter("Training", total=num_steps(len(rows), config)) as advance:
         shared = {
             "model": model,
             "args": _arguments(config, folder),
             "processing_class": tokenizer,
-            "callbacks": [log, *callbacks, CheckpointMarks(), StepCounter(advance)],
+            "callbacks": [log, *callbacks, RenamedWeights(model), CheckpointMarks(), StepCounter(advance)],
         }
         trainer = _batching_trainer(rows, batching, shared) if batching else _answer_trainer(rows, shared)
         trainer.remove_callback(PrinterCallback)  # it writes to stdout, which is for results
-        if last and _steps_of(last) >= num_steps(len(rows), config):
-            _restore(trainer, last)
+        if last and steps_of(last) >= num_steps(len(rows), config):
+            restore(trainer, last)
         else:
+            if last:
+                load_renamed(model, last)
             trainer.train(resume_from_checkpoint=str(last) if last else None)
     return log.steps
 
@@ -119,69 +122,6 @@ def num_steps(num_rows: int, config: FinetuneConfig) -> int:
         return config.max_steps
     batches = ceil(num_rows / config.batch_size)
     return max(1, ceil(config.epochs * ceil(batches / config.accumulate)))
-
-
-def newest_whole(checkpoints: Path) -> Path | None:
-    """The newest checkpoint that was written to its end, or None; torn ones are removed."""
-    found = sorted(checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
-    for torn in (path for path in found if not (path / WHOLE).exists()):
-        shutil.rmtree(torn)
-    return next((path for path in reversed(found) if path.exists()), None)
-
-
-class StepLog(TrainerCallback):
-    """Keeps one row per optimizer step, in memory and in a JSONL file; steps after the checkpoint are forgotten."""
-
-    def __init__(self, path: Path, num_done: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self.steps: list[dict[str, Any]] = jsonl.recover(path)[:num_done]
-        path.write_text("".join(json.dumps(step) + "\n" for step in self.steps), encoding="utf-8")
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        if logs and "loss" in logs and state.is_world_process_zero:
-            step = {"step": state.global_step} | {
-                key: logs.get(key) for key in ("loss", "learning_rate", "grad_norm", "epoch")
-            }
-            self.steps.append(step)
-            jsonl.append(self.path, step)
-
-
-class CheckpointMarks(TrainerCallback):
-    """Marks each checkpoint as whole once it is written, then removes all but the newest ones.
-
-    Trainer's own limit deletes the old checkpoints before the new one is known to be whole.
-    """
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if not state.is_world_process_zero:
-            return
-        folder = Path(args.output_dir)
-        (folder / f"checkpoint-{state.global_step}" / WHOLE).touch()
-        found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
-        for old in found[:-KEPT_CHECKPOINTS]:
-            shutil.rmtree(old)
-
-
-class StepCounter(TrainerCallback):
-    """Moves the progress bar."""
-
-    def __init__(self, advance: Any) -> None:
-        self.advance = advance
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.advance(state.global_step)
-
-
-def _restore(trainer: Trainer, checkpoint: Path) -> None:
-    """The model and the callbacks as they were at the end; `train` would do one step more where it ends inside an epoch."""
-    trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-    trainer._load_from_checkpoint(str(checkpoint))
-    trainer.callback_handler.on_train_begin(trainer.args, trainer.state, trainer.control)
-
-
-def _steps_of(checkpoint: Path | None) -> int:
-    return int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
 
 
 def _columns(row: EncodedRow) -> dict[str, list[int]]:
@@ -219,21 +159,3 @@ def _arguments(config: FinetuneConfig, folder: Path) -> SFTConfig:
 
 def _scheduler(config: FinetuneConfig) -> str:
     return "constant_with_warmup" if config.schedule == "constant" and config.warmup_steps else config.schedule
-
-
-@contextmanager
-def _quiet() -> Any:
-    """Keeps the trainer's own bars and notices off the terminal: progress is ours."""
-    import datasets
-
-    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
-        datasets.enable_progress_bars()

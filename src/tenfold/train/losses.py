@@ -49,6 +49,24 @@ def perplexity(losses: Sequence[RowLoss]) -> float:
     return exp(mean_loss(losses))
 
 
+@torch.no_grad()
+def block_losses(model: torch.nn.Module, blocks_NS: Tensor, *, batch_size: int = 16) -> Tensor:
+    """Summed negative log-likelihood (nats) of each packed block but its first token, [N] in float64."""
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    found = []
+    for ids_BS in blocks_NS.split(batch_size):
+        ids_BS = ids_BS.to(device)
+        logits_BSV = model(input_ids=ids_BS, use_cache=False).logits[:, :-1]
+        losses_T = torch.nn.functional.cross_entropy(
+            logits_BSV.float().flatten(0, 1), ids_BS[:, 1:].flatten(), reduction="none"
+        )
+        found.append(losses_T.view(len(ids_BS), -1).double().sum(-1).cpu())
+    model.train(was_training)
+    return torch.cat(found)
+
+
 def _batch_losses(model: torch.nn.Module, rows: Sequence[EncodedRow]) -> list[RowLoss]:
     width = max(len(row.ids) for row in rows)
     learned = max(row.num_learned for row in rows)
