@@ -60,7 +60,22 @@ SYSTEMS = {
                 "merge": "merge the ledgers of several machines",
             },
         ),
-        System("moe", "build", "DeepSeekMoE: fine-grained and shared experts", "2401.06066"),
+        System(
+            "moe",
+            "build",
+            "DeepSeekMoE: fine-grained and shared experts",
+            "2401.06066",
+            {
+                "train": "pre-train a mixture of experts, or one of its baselines, on your text",
+                "ladder": "train the baselines and DeepSeekMoE at equal budgets, and compare their losses",
+                "analyse": "find out what the experts of a mixture do, and what it does without them",
+                "upcycle": "turn a dense model into a mixture that computes the same, and train it on",
+                "export": "write a mixture for vLLM, SGLang, Transformers or llama.cpp, and read it back",
+                "flops": "count training FLOPs and parameters, of a model or of the paper's table",
+                "balance": "train a mixture under several ways of balancing, and compare loads and losses",
+                "bench": "time our experts beside Transformers' and a dense model, with the same weights",
+            },
+        ),
         System(
             "sentinel",
             "build",

@@ -57,6 +57,25 @@ def test_an_expert_without_tokens_gets_a_zero_gradient(width: int) -> None:
         assert not grad[[0, 2, 3, 5]].any() and grad[[1, 4]].any()
 
 
+@pytest.mark.parametrize(("width", "dtype"), [(8, torch.float32), (5, torch.float32), (8, torch.float64)])
+def test_gradients_are_those_of_the_slow_loop(width: int, dtype: torch.dtype) -> None:
+    found = []
+    for compute in (expert_sum, slot_by_slot):
+        x, expert, weight, gate_up, down = inputs(11, 3, 6, width, 8, seed=7, dtype=dtype)
+        leaves = [each.requires_grad_() for each in (x, weight, gate_up, down)]
+        compute(x, expert, weight, gate_up, down).double().sin().sum().backward()
+        found.append([leaf.grad for leaf in leaves])
+    for mine, other in zip(*found, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-4)
+
+
+def test_frozen_weights_get_no_gradient() -> None:
+    x, expert, weight, gate_up, down = inputs(11, 3, 6, 8, 8, seed=7)
+    x.requires_grad_()
+    expert_sum(x, expert, weight, gate_up, down).sum().backward()
+    assert x.grad is not None and gate_up.grad is None and down.grad is None
+
+
 def test_gathered_weights_give_the_same_sum() -> None:
     given_ = inputs(5, 3, 7, 8, 8, seed=2)
     assert (_gathered(*given_) - slot_by_slot(*given_)).abs().max() <= 1e-5

@@ -77,6 +77,8 @@ class DeepseekConfig(PreTrainedConfig):
     """Ours: `topk` of the scores, or `hash`: the token's id decides, with gate 1."""
     router_dtype: str = "float32"
     """Ours: dtype of the router's product; the released code uses the model's own."""
+    balance_bias: bool = False
+    """Ours: a bias per expert, for the choice alone, that training moves against the load."""
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.num_key_value_heads is None:

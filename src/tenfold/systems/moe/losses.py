@@ -19,10 +19,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, distributed, nn
 from transformers import PreTrainedModel
-from transformers.utils.output_capturing import OutputRecorder
 
 from tenfold.core.errors import ConfigError
-from tenfold.systems.moe.router import choose
+from tenfold.systems.moe.taps import routers, routing_of
 
 Scope = Literal["sequence", "batch", "global"]
 
@@ -104,13 +103,15 @@ def measure_loads(logits_RSN: Tensor, expert_RSK: Tensor, real_RS: Tensor | None
 
 
 def _over_processes(count_RN: Tensor, score_RN: Tensor, tokens_R: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums over all processes. The scores keep the gradient of the local part; that of the whole is the sum over ranks."""
+    """Sums over all processes. Gradients reach the local scores alone, once for each process: since DDP and FSDP average
+    gradients over processes, what comes out is the gradient of the whole.
+    """
     if not distributed.is_initialized():
         return count_RN, score_RN, tokens_R
     everywhere = [each.detach().clone() for each in (count_RN, score_RN, tokens_R)]
     for each in everywhere:
         distributed.all_reduce(each)
-    return everywhere[0], everywhere[1] + score_RN - score_RN.detach(), everywhere[2]
+    return everywhere[0], everywhere[1] + (score_RN - score_RN.detach()) * distributed.get_world_size(), everywhere[2]
 
 
 def _mean_of_real(value_R: Tensor, tokens_R: Tensor) -> Tensor:
@@ -143,12 +144,10 @@ class BalanceLoss:
         Raises:
             ConfigError: the model has no router.
         """
-        routers, index = _routers(model)
-        if not routers:
-            raise ConfigError(f"{type(model).__name__} has no router; balance losses need a model with routed experts")
+        found, index = routers(model)
         balance = cls(settings or BalanceSettings(), model.config.num_experts_per_tok)
         balance._handles.append(model.register_forward_pre_hook(balance._start))
-        for name, router in routers.items():
+        for name, router in found.items():
             balance._handles.append(router.register_forward_hook(balance._hook(name, index)))
         return balance
 
@@ -189,22 +188,8 @@ class BalanceLoss:
         self._found, self._listens = {}, True
 
     def _hook(self, name: str, index: int) -> Any:
-        def keep(_router: nn.Module, _given: Any, output: Any) -> None:
-            logits = output[index] if isinstance(output, tuple) else output
+        def keep(router: nn.Module, _given: Any, output: Any) -> None:
             if self._listens:
-                logits_TN = logits.reshape(-1, logits.shape[-1])
-                # Detached: checkpointing insists that both passes through a layer save the same tensors.
-                self._found[name] = (logits_TN, choose(logits_TN.detach(), self.num_chosen)[1])
+                self._found[name] = routing_of(router, output, index, self.num_chosen)
 
         return keep
-
-
-def _routers(model: PreTrainedModel) -> tuple[dict[str, nn.Module], int]:
-    """The modules whose output Transformers records as router logits, and the place of the logits in it."""
-    for module in model.modules():
-        recorder = getattr(module, "_can_record_outputs", None) or {}
-        found = recorder.get("router_logits")
-        if isinstance(found, OutputRecorder):
-            target, index = found.target_class, found.index
-            return {name: each for name, each in model.named_modules() if isinstance(each, target)}, index
-    return {}, 0

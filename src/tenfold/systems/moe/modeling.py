@@ -79,6 +79,10 @@ class DeepseekExperts(nn.Module):
 
 
 def _sorted_experts(experts: Any, x_TD: Tensor, expert_TK: Tensor, weight_TK: Tensor) -> Tensor:
+    """Where experts lie on several devices, an id from `num_experts` on marks a slot that another device computes."""
+    elsewhere_TK = expert_TK >= experts.num_experts if experts._is_expert_parallel else None
+    if elsewhere_TK is not None:
+        expert_TK, weight_TK = expert_TK.masked_fill(elsewhere_TK, 0), weight_TK.masked_fill(elsewhere_TK, 0.0)
     return expert_sum(x_TD, expert_TK, weight_TK, experts.gate_up_proj, experts.down_proj)
 
 
@@ -148,6 +152,8 @@ class DeepseekPreTrainedModel(PreTrainedModel):
                 initialization.normal_(weight, mean=0.0, std=std)
         elif isinstance(module, TopKRouter):
             initialization.normal_(module.weight, mean=0.0, std=std)
+            if module.bias is not None:
+                initialization.zeros_(module.bias)
         elif isinstance(module, HashRouter):
             initialization.copy_(module.table, torch.arange(self.config.vocab_size) % module.num_experts)
 
@@ -212,6 +218,7 @@ class DeepseekForCausalLM(DeepseekPreTrainedModel, GenerationMixin):
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012
     _tp_plan = {"lm_head": "colwise_gather_output"}  # noqa: RUF012
+    _fsdp_plan = {"lm_head": "keep_full_weight"}  # noqa: RUF012
 
     def __init__(self, config: DeepseekConfig) -> None:
         super().__init__(config)

@@ -2,7 +2,7 @@
 
 Equations 10 and 11 of arXiv 2401.06066: a softmax over all routed experts, then the top K, whose scores are the gates. They
 are not normalised again, unless `norm_topk_prob` says so. The hash router (Roller et al. 2021) looks the expert up by the
-token's id; its gate is 1.
+token's id; its gate is 1. `balance_bias` adds a bias to the scores for the choice alone (Wang et al. 2024).
 """
 
 # T tokens, D model width, N routed experts, K chosen experts per token
@@ -28,21 +28,25 @@ class TopKRouter(nn.Module):
         self.scale = config.routed_scaling_factor
         self.dtype = None if config.router_dtype == "model" else getattr(torch, config.router_dtype)
         self.weight = nn.Parameter(torch.empty(config.n_routed_experts, config.hidden_size))
+        self.bias = nn.Buffer(torch.zeros(config.n_routed_experts)) if config.balance_bias else None
 
     def forward(self, x_TD: Tensor, token_ids_T: Tensor | None = None) -> Routing:
         dtype = self.dtype or x_TD.dtype
         logits_TN = functional.linear(x_TD.to(dtype), self.weight.to(dtype))
-        weight_TK, expert_TK = choose(logits_TN, self.num_chosen)
+        weight_TK, expert_TK = choose(logits_TN, self.num_chosen, self.bias)
         if self.normalises:
             weight_TK = weight_TK / weight_TK.sum(dim=-1, keepdim=True)
         return logits_TN, (weight_TK * self.scale).to(x_TD.dtype), expert_TK
 
 
-def choose(logits_TN: Tensor, num_chosen: int) -> tuple[Tensor, Tensor]:
-    """Softmax, then the top K: gates and experts, both [T, K]."""
+def choose(logits_TN: Tensor, num_chosen: int, bias_N: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Softmax, then the top K: gates and experts, both [T, K]. A bias counts in the choice and not in the gates."""
     score_TN = logits_TN.softmax(-1, dtype=torch.promote_types(logits_TN.dtype, torch.float32))
-    weight_TK, expert_TK = score_TN.topk(num_chosen, dim=-1)
-    return weight_TK, expert_TK
+    if bias_N is None:
+        weight_TK, expert_TK = score_TN.topk(num_chosen, dim=-1)
+        return weight_TK, expert_TK
+    expert_TK = (score_TN + bias_N).topk(num_chosen, dim=-1).indices
+    return score_TN.gather(-1, expert_TK), expert_TK
 
 
 class HashRouter(nn.Module):
