@@ -7,7 +7,7 @@ from transformers import GPT2Config, LlamaConfig
 from conftest import build_tiny_model
 from tenfold.core.errors import ConfigError
 from tenfold.systems.moe.flops import count_parameters
-from tenfold.systems.moe.upcycle import Cut, mixture_config, neuron_order, upcycle
+from tenfold.systems.moe.upcycle import Cut, hold_ties, mean_inputs, mixture_config, neuron_order, upcycle
 
 IDS = torch.arange(2 * 19).view(2, 19) * 7 % 97
 
@@ -82,6 +82,31 @@ def test_it_trains_on_and_the_copies_part() -> None:
     assert losses[-1] < losses[0] - 0.05
     down = mixture.model.layers[1].mlp.experts.down_proj
     assert not torch.equal(down[0], down[6])
+
+
+def test_held_ties_survive_an_optimizer_and_free_ones_do_not() -> None:
+    for held in (True, False):
+        mixture = upcycle(dense(), Cut()).train()
+        if held:
+            hold_ties(mixture, Cut())
+        optimizer = torch.optim.AdamW(mixture.parameters(), lr=1e-3)
+        for _ in range(3):
+            mixture(IDS, labels=IDS).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        row_RKD = mixture.model.layers[1].mlp.gate.weight.unflatten(0, (4, 6))
+        assert torch.equal(row_RKD, row_RKD[:, :1].expand_as(row_RKD)) == held
+        expert = mixture.model.layers[1].mlp.gate(torch.randn(200, 32))[2]
+        assert bool((expert.sort().values % 6 == torch.arange(6)).all()) == held
+
+
+def test_a_router_that_disregards_the_mean_spreads_tokens() -> None:
+    model = dense()
+    centres = mean_inputs(model, IDS)
+    mixture = upcycle(model, Cut(), centres=centres)
+    for layer, centre in zip(mixture.model.layers[1:], centres[1:], strict=True):
+        assert (layer.mlp.gate.weight @ centre).abs().max() < 1e-8
+    assert (mixture(IDS).logits - model(IDS).logits).abs().max() < 5e-3 * model(IDS).logits.std()
 
 
 def test_the_default_model_gets_the_stated_size() -> None:

@@ -47,7 +47,7 @@ class BenchConfig(Config):
     """Inner width of one expert."""
     vocabulary: int = Field(512, ge=2)
     """Small, so that the experts are most of the work."""
-    batch_size: int = Field(2, ge=1)
+    batch_size: int = Field(8, ge=1)
     """Sequences in training and inference."""
     length: int = Field(256, ge=2)
     """Tokens of a sequence."""

@@ -4,6 +4,9 @@ Each feed-forward network is cut into m slices of its inner width. K_s of them b
 other K' = m - K_s there are R copies, N' = R K' routed experts. All slices of a copy share one row of the router, so that
 their scores tie and the top K' are one whole copy; its gates are 1/N' but for `epsilon`, and the routed `down_proj` is N'
 times the dense one. What training does is to tell the copies apart. The router must compute in float32: see `epsilon`.
+
+A single step of an optimizer is larger than the rows of such a router, and would let tokens mix slices of several copies,
+some twice and some not at all: what the model knew is gone. `hold_ties` keeps the rows of a copy equal while it trains.
 """
 
 # D model width, I inner width of the dense network, W = I / m width of a slice
@@ -70,12 +73,19 @@ class Cut:
 
 
 def upcycle(
-    dense: PreTrainedModel, cut: Cut, *, order: Sequence[Tensor] | None = None, seed: int = 0
+    dense: PreTrainedModel,
+    cut: Cut,
+    *,
+    order: Sequence[Tensor] | None = None,
+    centres: Sequence[Tensor] | None = None,
+    seed: int = 0,
 ) -> DeepseekForCausalLM:
     """The mixture, in the dtype of the dense model.
 
     Args:
         order: of each layer's neurons, [I]; the first go to the shared experts. None leaves them as they are.
+        centres: each layer's mean input, [D]; rows of the router are made to disregard it, since what all tokens have in
+            common would send all of them to one copy.
         seed: of the router and of neurons that start anew.
 
     Raises:
@@ -100,6 +110,8 @@ def upcycle(
                 "down": parts["down"][:, order[layer]],
             }
         found |= {prefix + name: tensor for name, tensor in _experts(parts, cut, config, generator).items()}
+        if centres is not None:
+            found[f"{prefix}gate.weight"] = _without(found[f"{prefix}gate.weight"], centres[layer])
     model.load_state_dict(found, strict=False, assign=True)
     _fill_buffers(model, config)
     model.tie_weights()
@@ -135,6 +147,37 @@ def mixture_config(dense: PreTrainedModel, cut: Cut) -> DeepseekConfig:
         first_k_dense_replace=cut.first_dense,
         router_dtype="float32",
     )
+
+
+def hold_ties(model: DeepseekForCausalLM, cut: Cut) -> list[Any]:
+    """Hooks that give the rows of each copy one gradient, so that a token goes on taking whole copies; the handles."""
+
+    def one(grad_ND: Tensor) -> Tensor:
+        grad_RKD = grad_ND.unflatten(0, (cut.copies, cut.chosen))
+        return grad_RKD.mean(1, keepdim=True).expand_as(grad_RKD).reshape(grad_ND.shape)
+
+    gates = [module.gate.weight for module in model.modules() if isinstance(module, DeepseekMoE)]
+    return [gate.register_hook(one) for gate in gates if isinstance(gate, Tensor) and gate.requires_grad]
+
+
+@torch.no_grad()
+def mean_inputs(dense: PreTrainedModel, ids_BS: Tensor) -> list[Tensor]:
+    """What each layer's feed-forward network is given on this text, on average; [D] in float32."""
+    sums: dict[int, Tensor] = {}
+
+    def listen(place: int) -> Any:
+        def add(_module: nn.Module, given: Any) -> None:
+            sums[place] = sums.get(place, torch.zeros(())) + given[0].float().flatten(0, -2).mean(0)
+
+        return add
+
+    networks = [layer.mlp for layer in dense.model.layers]  # pyright: ignore
+    handles = [network.register_forward_pre_hook(listen(place)) for place, network in enumerate(networks)]
+    for row_1S in ids_BS.split(1):
+        dense(input_ids=row_1S.to(dense.device), use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return [sums[place] / len(ids_BS) for place in range(len(networks))]
 
 
 def neuron_order(dense: PreTrainedModel, ids_BS: Tensor) -> list[Tensor]:
@@ -182,6 +225,12 @@ def _experts(parts: dict[str, Tensor], cut: Cut, config: DeepseekConfig, generat
         "experts.down_proj": down_NDW,
         "gate.weight": row_RD.repeat_interleave(cut.chosen, dim=0),
     }
+
+
+def _without(row_ND: Tensor, centre_D: Tensor) -> Tensor:
+    """Rows less their part along the centre."""
+    unit_D = centre_D.cpu() / centre_D.norm().clamp(min=1e-12)
+    return row_ND - (row_ND @ unit_D).unsqueeze(-1) * unit_D
 
 
 def _start_anew(gate_up_NFD: Tensor, down_NDW: Tensor, cut: Cut, deviation: float, generator: torch.Generator) -> None:

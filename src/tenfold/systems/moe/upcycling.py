@@ -22,7 +22,7 @@ from tenfold.systems.moe.flops import count_parameters
 from tenfold.systems.moe.ladder import Seeds
 from tenfold.systems.moe.modeling import DeepseekForCausalLM
 from tenfold.systems.moe.unit import BalanceConfig, fit, measure, save
-from tenfold.systems.moe.upcycle import UNDECAYED, Cut, neuron_order, upcycle
+from tenfold.systems.moe.upcycle import UNDECAYED, Cut, hold_ties, mean_inputs, neuron_order, upcycle
 from tenfold.train.packed_corpus import Corpus, CorpusConfig, load_corpus
 from tenfold.train.pretrain import PretrainConfig
 
@@ -73,6 +73,8 @@ class UpcycleConfig(Config):
     """Which neurons are shared: the first ones (contiguous), or those that matter most on the text (activation)."""
     drop: float = 0.0
     """Share of each copy's neurons that starts anew; above 0 the function is not the same."""
+    hold_ties: bool = True
+    """Let tokens take whole copies while training; without it, the first steps lose what the model knew."""
     trained: Literal["all", "experts"] = "all"
     """Train everything, or the feed-forward networks and routers alone (in the dense model, its networks)."""
     compare: bool = True
@@ -121,7 +123,7 @@ def _dense(config: UpcycleConfig) -> PreTrainedModel:
 def _mixture(config: UpcycleConfig, corpus: Corpus, dense: PreTrainedModel, seed: int) -> DeepseekForCausalLM:
     blocks = corpus.blocks_NS[:CALIBRATION_BLOCKS]
     order = neuron_order(dense, blocks) if config.partition == "activation" else None
-    return upcycle(dense, config.cut(), order=order, seed=seed)
+    return upcycle(dense, config.cut(), order=order, centres=mean_inputs(dense, blocks), seed=seed)
 
 
 def _start(config: UpcycleConfig, corpus: Corpus, folder: Path) -> dict[str, Any]:
@@ -155,6 +157,8 @@ def _train(kind: str, config: UpcycleConfig, corpus: Corpus, seed: int, folder: 
     if config.trained == "experts":
         for name, weight in model.named_parameters():
             weight.requires_grad_(".mlp." in name)
+    if isinstance(model, DeepseekForCausalLM) and config.hold_ties:
+        hold_ties(model, config.cut())
     training = config.training.model_copy(update={"seed": seed})
     own = folder / f"{kind}-{seed}"
     steps, meter, loads = fit(model, corpus.blocks_NS, training, config.balance, own, undecayed=UNDECAYED)
