@@ -156,6 +156,12 @@ def test_the_official_16b_configuration_has_its_size() -> None:
     assert count_parameters(model.config).total == 16_375_728_128
 
 
+def test_a_seeded_model_gives_the_logits_it_always_gave() -> None:
+    logits = tiny_model()(IDS).logits
+    expected = torch.tensor([[-0.61719, -2.15036, -2.06498, 0.58312], [1.65586, -0.10019, 1.37241, -0.06676]])
+    torch.testing.assert_close(torch.stack([logits[0, -1, :4], logits[1, 8, :4]]), expected, atol=1e-4, rtol=0)
+
+
 def test_more_choices_than_experts_are_refused() -> None:
     with pytest.raises(ConfigError, match="num_experts_per_tok is 9, but there are 8"):
         tiny_config(num_experts_per_tok=9)
