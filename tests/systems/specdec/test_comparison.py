@@ -34,6 +34,11 @@ def test_unequal_lengths_are_compared_per_token():
     assert metrics([row("qa", record(1.0, tokens=10), record(1.0, tokens=5))])["speedup_vs_greedy"] == pytest.approx(2.0)
 
 
+def test_prompts_beside_other_programs_are_counted():
+    rows = [row("qa", record(1.0), record(2.0)), row("qa", record(1.0), record(8.0)) | {"contention": 0.4}]
+    assert metrics(rows)["contended_prompts"] == 1
+
+
 def test_decode_only_leaves_out_the_prompts_pass():
     result = metrics([row("qa", record(2.0, prefill=1.0), record(4.0, prefill=1.0))])
     assert (result["speedup_vs_greedy"], result["speedup_vs_greedy_decode"]) == pytest.approx((2.0, 3.0))

@@ -10,6 +10,7 @@ from typing import Any
 from tenfold.core.errors import UserError
 from tenfold.core.records import Metrics
 from tenfold.evals.statistics import geometric_mean, geometric_mean_ratio
+from tenfold.store.environment import is_contended
 from tenfold.systems.specdec.methods import OTHER_DRAFTER, OURS, PLAIN
 from tenfold.systems.specdec.rounds import Round, acceptance_by_position, draft_precision, mean_accepted_tokens
 
@@ -47,6 +48,7 @@ def metrics(rows: Sequence[Row]) -> Metrics:
         "largest_gap_at_divergence": {name: _largest_gap(rows, name) for name in baselines},
         "exactness": rows[0]["exactness"],
         "contention": _mean([row["contention"] for row in rows if row["contention"] is not None]),
+        "contended_prompts": sum(is_contended(row["contention"]) for row in rows),
     }
 
 

@@ -310,9 +310,9 @@ def summary(metrics: Metrics) -> str:
 
 
 def _contention_warning(metrics: Metrics) -> list[str]:
-    share = metrics["contention"]
-    if not is_contended(share):
-        return []
-    return [
-        f"other programs used {share:.0%} of the machine meanwhile: these times are not valid, run again on a quiet machine"
-    ]
+    share, contended = metrics["contention"], metrics.get("contended_prompts", 0)
+    if is_contended(share):
+        return [
+            f"other programs used {share:.0%} of the machine meanwhile: these times are not valid, run again on a quiet machine"
+        ]
+    return [f"{contended} of {metrics['prompts']} prompts were timed beside other programs"] if contended else []
