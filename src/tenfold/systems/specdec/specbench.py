@@ -313,6 +313,6 @@ def _contention_warning(metrics: Metrics) -> list[str]:
     share, contended = metrics["contention"], metrics.get("contended_prompts", 0)
     if is_contended(share):
         return [
-            f"other programs used {share:.0%} of the machine meanwhile: these times are not valid, run again on a quiet machine"
+            f"other programs used {share:.0%} of the machine: these times are not valid, run again on a quiet one"
         ]
     return [f"{contended} of {metrics['prompts']} prompts were timed beside other programs"] if contended else []
