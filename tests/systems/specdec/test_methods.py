@@ -10,8 +10,9 @@ from tenfold.core.config import parse
 from tenfold.core.errors import UnknownNameError
 from tenfold.nn import models
 from tenfold.systems.specdec import methods
+from tenfold.systems.specdec.comparison import summary
 from tenfold.systems.specdec.methods import ASSISTED, LLAMA_CPP, Baselines, check_baselines
-from tenfold.systems.specdec.specbench import SpecBenchConfig, skipped_baselines, summary
+from tenfold.systems.specdec.specbench import SpecBenchConfig, skipped_baselines
 
 PROMPT = [5, 9, 5, 9, 5]
 

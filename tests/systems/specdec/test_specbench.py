@@ -7,9 +7,10 @@ import pytest
 from tenfold.core.config import parse
 from tenfold.core.errors import ConfigError, UserError
 from tenfold.store import runs
+from tenfold.systems.specdec.comparison import summary
 from tenfold.systems.specdec.data import SUBTASKS, load_questions
 from tenfold.systems.specdec.page import build
-from tenfold.systems.specdec.specbench import Bench, SpecBenchConfig, specbench, summary
+from tenfold.systems.specdec.specbench import Bench, SpecBenchConfig, specbench
 
 TASKS = SUBTASKS[:-1]
 """Those that have texts, without the random prompts."""

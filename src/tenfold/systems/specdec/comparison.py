@@ -1,4 +1,4 @@
-"""From the rows of a benchmark run to its metrics: paired speed-ups with intervals, acceptance, identity.
+"""From the rows of a benchmark run to its metrics and its summary: paired speed-ups with intervals, acceptance, identity.
 
 A ratio is (baseline's seconds per token) / (our seconds per token) on one prompt; where both gave equally many tokens that
 is the ratio of their times. End to end includes the prompt's pass; decode-only leaves it out.
@@ -50,6 +50,30 @@ def metrics(rows: Sequence[Row]) -> Metrics:
         "contention": _mean([row["contention"] for row in rows if row["contention"] is not None]),
         "contended_prompts": sum(is_contended(row["contention"]) for row in rows),
     }
+
+
+def summary(metrics: Metrics) -> str:
+    """What a person reads in the terminal."""
+    lines = [
+        f"{metrics['prompts']} prompts, {metrics['mean_accepted_tokens']:.2f} tokens per pass, "
+        f"{metrics['identical_fraction']:.1%} of the texts identical to plain decoding ({metrics['exactness']}-exact)"
+    ]
+    for name, speed in metrics["tokens_per_second"].items():
+        key = f"speedup_vs_{name.replace('-', '_')}"
+        ratio = (
+            f"   ours is {metrics[key]:.2f}x (95 % {metrics[f'{key}_ci'][0]:.2f} to {metrics[f'{key}_ci'][1]:.2f})"
+            if key in metrics
+            else ""
+        )
+        lines.append(f"{name:>22} {speed:7.1f} tokens/s{ratio}")
+    for name, record in metrics.get("per_drafter", {}).items():
+        low, high = record["speedup_vs_greedy_ci"]
+        lines.append(
+            f"{name:>22} is {record['speedup_vs_greedy']:.2f}x plain decoding ({low:.2f} to {high:.2f}), "
+            f"{record['mean_accepted_tokens']:.2f} tokens per pass, {record['identical_fraction']:.0%} identical"
+        )
+    skipped = [f"{name:>22} skipped: {reason}" for name, reason in metrics.get("skipped_baselines", {}).items()]
+    return "\n".join([*lines, *skipped, *_contention_warning(metrics)])
 
 
 def tasks(rows: Sequence[Row]) -> list[str]:
@@ -157,3 +181,10 @@ def _mean_accepted(rows: Sequence[Row], method: str) -> float:
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
+
+
+def _contention_warning(metrics: Metrics) -> list[str]:
+    share, contended = metrics["contention"], metrics.get("contended_prompts", 0)
+    if is_contended(share):
+        return [f"other programs used {share:.0%} of the machine: these times are not valid, run again on a quiet one"]
+    return [f"{contended} of {metrics['prompts']} prompts were timed beside other programs"] if contended else []

@@ -20,7 +20,7 @@ from tenfold.core.seeds import derive
 from tenfold.nn import models
 from tenfold.nn.models import Dtype, LoadedModel
 from tenfold.nn.sampling import GenerationSettings
-from tenfold.store.environment import ContentionMeter, is_contended
+from tenfold.store.environment import ContentionMeter
 from tenfold.store.progress import track
 from tenfold.store.runs import Run
 from tenfold.systems.specdec import comparison
@@ -283,36 +283,3 @@ def _first_difference(ours: Sequence[int], reference: Sequence[int]) -> int | No
     differing = (index for index, (a, b) in enumerate(zip(ours, reference, strict=False)) if a != b)
     shorter = min(len(ours), len(reference)) if len(ours) != len(reference) else None
     return next(differing, shorter)
-
-
-def summary(metrics: Metrics) -> str:
-    """What a person reads in the terminal."""
-    lines = [
-        f"{metrics['prompts']} prompts, {metrics['mean_accepted_tokens']:.2f} tokens per pass, "
-        f"{metrics['identical_fraction']:.1%} of the texts identical to plain decoding ({metrics['exactness']}-exact)"
-    ]
-    for name, speed in metrics["tokens_per_second"].items():
-        key = f"speedup_vs_{name.replace('-', '_')}"
-        ratio = (
-            f"   ours is {metrics[key]:.2f}x (95 % {metrics[f'{key}_ci'][0]:.2f} to {metrics[f'{key}_ci'][1]:.2f})"
-            if key in metrics
-            else ""
-        )
-        lines.append(f"{name:>22} {speed:7.1f} tokens/s{ratio}")
-    for name, record in metrics.get("per_drafter", {}).items():
-        low, high = record["speedup_vs_greedy_ci"]
-        lines.append(
-            f"{name:>22} is {record['speedup_vs_greedy']:.2f}x plain decoding ({low:.2f} to {high:.2f}), "
-            f"{record['mean_accepted_tokens']:.2f} tokens per pass, {record['identical_fraction']:.0%} identical"
-        )
-    skipped = [f"{name:>22} skipped: {reason}" for name, reason in metrics.get("skipped_baselines", {}).items()]
-    return "\n".join([*lines, *skipped, *_contention_warning(metrics)])
-
-
-def _contention_warning(metrics: Metrics) -> list[str]:
-    share, contended = metrics["contention"], metrics.get("contended_prompts", 0)
-    if is_contended(share):
-        return [
-            f"other programs used {share:.0%} of the machine: these times are not valid, run again on a quiet one"
-        ]
-    return [f"{contended} of {metrics['prompts']} prompts were timed beside other programs"] if contended else []

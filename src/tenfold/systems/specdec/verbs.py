@@ -1,11 +1,21 @@
 """What the command line and recipes can do with speculative decoding; wiring only."""
 
 from tenfold.core.records import Verb
-from tenfold.systems.specdec import building, certify, cost_check, explain, export, generate_verb, page, specbench
+from tenfold.systems.specdec import (
+    building,
+    certify,
+    comparison,
+    cost_check,
+    explain,
+    export,
+    generate_verb,
+    page,
+    specbench,
+)
 
 VERBS = {
     "generate": Verb(generate_verb.GenerateConfig, generate_verb.generate, generate_verb.summary),
-    "specbench": Verb(specbench.SpecBenchConfig, specbench.specbench, specbench.summary, page.build),
+    "specbench": Verb(specbench.SpecBenchConfig, specbench.specbench, comparison.summary, page.build),
     "index": Verb(building.IndexConfig, building.index, building.describe_index),
     "train-head": Verb(building.TrainHeadVerbConfig, building.train, building.describe_head),
     "certify": Verb(certify.CertifyConfig, certify.certify, certify.summary),
