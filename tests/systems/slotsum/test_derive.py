@@ -12,9 +12,10 @@ from tenfold.store import runs
 from tenfold.systems.slotsum.align import Span, align, select
 from tenfold.systems.slotsum.derive import derive_template, has_digit
 from tenfold.systems.slotsum.deriving import DeriveConfig, derive
+from tenfold.systems.slotsum.relations import relate
 from tenfold.systems.slotsum.spans import token_f1
 from tenfold.systems.slotsum.templates import Slot, Template, Text, parse_template
-from tenfold.systems.slotsum.values import parse_value, relate
+from tenfold.systems.slotsum.values import parse_value
 
 ALPHABET = st.text("aAé [\\]#?.,0319-３²/年月日北京e\u0301", max_size=40)
 VALUES = [

@@ -24,9 +24,9 @@ YEAR = r"(?P<year>[12]\d{3})(?![\d.]\d|\d)"
 PATTERNS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"(?<!\d)(?P<year>[12]\d{3})[-\u2013/](?P<month>[01]?\d)[-\u2013/](?P<day>[0-3]?\d)(?!\d)",
-        rf"\b{DAY}(?:\s+of)?\s+{MONTH},?(?:\s+of)?\s+{YEAR}",
-        rf"\b{MONTH}\s+(?:the\s+)?{DAY},?\s*(?:of\s+)?{YEAR}",
+        r"(?<!\d)(?P<year>[12]\d{3})[-\u2013/.](?P<month>[01]?\d)[-\u2013/.](?P<day>[0-3]?\d)(?!\d)",
+        rf"\b{DAY}(?:\s+day)?(?:\s+of)?\s+{MONTH},?(?:\s+(?:of|in))?\s+{YEAR}",
+        rf"\b{MONTH}\s+(?:the\s+)?{DAY},?\s*(?:(?:of|in)\s+)?{YEAR}",
         rf"\b{MONTH},?\s*(?:of\s+)?{YEAR}",
         rf"\b{DAY}(?:\s+of)?\s+{MONTH}",
         rf"\b{MONTH}\s+(?:the\s+)?{DAY}",

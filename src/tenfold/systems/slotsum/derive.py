@@ -10,8 +10,12 @@ from tenfold.core.errors import ConfigError
 from tenfold.systems.slotsum.align import Span, align
 from tenfold.systems.slotsum.dates import find_dates
 from tenfold.systems.slotsum.templates import Slot, Template, Text
+from tenfold.systems.slotsum.values import parse_value
 
 NUMERAL = re.compile(r"\d(?:[\d.,:/\u2013-]*\d)?")
+
+YEAR = re.compile(r"(?<!\d)[12]\d{3}(?!\d)")
+ORDINAL = re.compile(r"(?<![^\W_])\d+(?:st|nd|rd|th)(?![^\W_])")
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,19 @@ def derive_template(text: str, facts: Sequence[tuple[str, str]]) -> Derivation:
     bad = next((key for key, _ in facts if re.search(r"[\[\]#]", key) or not key.strip()), None)
     if bad is not None:
         raise ConfigError(f"key {bad!r} cannot name a slot; use a name without [, ] and #")
-    spans = align(text, facts)
+    spans = align(text, [*facts, *implied_facts(facts)])
     return build(text, sorted([*spans, *_unexplained(text, spans)], key=lambda span: span.start))
+
+
+def implied_facts(facts: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What facts say beside their value: the year inside a longer one, `(key.year, 1955)` of "UT Austin, B.S. 1955", and the
+    ordinal inside a key, `(1st, 1st)` of `1st_runway_SurfaceType`."""
+    found: list[tuple[str, str]] = []
+    for key, raw in facts:
+        if parse_value(raw).kind == "string":
+            found += ((f"{key}.year", year) for year in YEAR.findall(raw))
+        found += ((word, word) for word in ORDINAL.findall(key))
+    return list(dict.fromkeys(found))
 
 
 def build(text: str, spans: Sequence[Span]) -> Derivation:

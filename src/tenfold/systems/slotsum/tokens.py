@@ -5,9 +5,10 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
+UNIT_LETTERS = r"(?:mm|cm|km|m|ft|kg|mg|g|lbs?|mi|h|metres?|meters?|feet|miles?|grams?|kilograms?|minutes?)\b"
 TOKEN = re.compile(
-    r"\d+(?:[.,]\d+)*(?![^\W_])"  # a number with its marks
-    r"|(?:[^\W\d_]\.){2,}[^\W\d_]?(?![^\W_])"  # initials: A.S., S.p.A
+    rf"\d++(?:[.,]\d++)*+(?:(?![^\W_])|(?={UNIT_LETTERS}))"  # a number with its marks, also before a unit: 28metre
+    r"|(?<![^\W_])[^\W\d_](?:\.[^\W\d_])+(?![^\W_])\.?"  # initials: A.S., S.p.A
     r"|[\u3400-\u9fff\u3040-\u30ff]"  # one character of Chinese or Japanese
     r"|(?:(?![\u3400-\u9fff\u3040-\u30ff])[^\W_])+[\u0300-\u036f]*"
 )
