@@ -127,7 +127,11 @@ SYSTEMS = {
             "ground",
             "entity abstracts from facts and a template",
             "2402.18873",
-            {"derive": "derive templates from texts and their facts, and measure it against gold references"},
+            {
+                "derive": "derive templates from texts and their facts, and measure it against gold references",
+                "train": "fine-tune a model to write templates, to fill slots, or as a baseline",
+                "inject": "plant errors, and measure whether they are found and corrected",
+            },
             whole=False,
         ),
         System(

@@ -23,6 +23,13 @@ class Example:
     text: str
     facts: Facts
     gold: Mapping[str, tuple[str, ...]]
+    entry: str = ""
+    """What several texts of the same facts share."""
+    category: str = ""
+
+
+UNSEEN = frozenset({"Astronaut", "ComicsCharacter"})
+"""Categories of Enriched WebNLG to leave out of training and to be scored on."""
 
 
 def load_examples(name: str) -> list[Example]:
@@ -50,8 +57,12 @@ def _rows(path: Path) -> Iterator[Any]:
 def _read(row: Any, number: int, path: Path) -> Example:
     try:
         if "triples" in row:
-            return Example(f"{number}", row["text"], key_facts(row["triples"]), _gold(row["references"]))
-        return Example(f"{number}", row["text"], tuple(_pairs(row["facts"])), {})
+            entry = "/".join(str(row[name]) for name in ("category", "size", "eid"))
+            return Example(
+                f"{number}", row["text"], key_facts(row["triples"]), _gold(row["references"]), entry, row["category"]
+            )
+        entry, category = str(row.get("entry", number)), str(row.get("category", ""))
+        return Example(f"{number}", row["text"], tuple(_pairs(row["facts"])), {}, entry, category)
     except (KeyError, TypeError, AttributeError, ValueError):
         raise ConfigError(f'{path.name} line {number}: a line is {{"text": "...", "facts": {{"key": "value"}}}}') from None
 

@@ -19,6 +19,7 @@ from tenfold.systems.slotsum.values import Value, parse_value
 
 Relation = Literal["equal", "compatible", "different", "unknown"]
 HONORIFICS = frozenset(["mr", "mrs", "ms", "dr", "prof", "professor", "sir", "dame", "lord", "lady", "st"])
+LONG_FORM = 0.90
 LIKE = 80.0
 """Likeness from which two names may be spellings of one, so that they are not called different."""
 
@@ -32,6 +33,7 @@ def relate(a: Value, b: Value) -> Relation:
     """Whether two values say the same; symmetric."""
     if fold(a.text) == fold(b.text) or (words(a.text) and words(a.text) == words(b.text)):
         return "equal"
+    a, b = _as_number(a, b), _as_number(b, a)
     if a.amount is not None and b.amount is not None:
         return _relate_amounts(a, b)
     if a.date and b.date:
@@ -41,6 +43,12 @@ def relate(a: Value, b: Value) -> Relation:
     if {a.kind, b.kind} <= {"string", "code"}:
         return _relate_names(a, b)
     return "unknown"
+
+
+def _as_number(value: Value, other: Value) -> Value:
+    """A bare year beside an amount is a number: 1873 and 1873.0."""
+    is_bare = value.date is not None and value.date.parts[1:] == (None, None) and value.text.isdecimal()
+    return Value(value.text, "quantity", amount=Decimal(value.text)) if is_bare and other.amount is not None else value
 
 
 def _relate_dates(a: Date, b: Date) -> Relation:
@@ -69,9 +77,11 @@ def _relate_amounts(a: Value, b: Value) -> Relation:
 def _half(value: Value, other: Value) -> Decimal:
     """Half a unit of the last digit shown; a whole number is exact unless the other shows decimals or another unit."""
     assert value.amount is not None and other.amount is not None
-    places = -int(value.amount.as_tuple().exponent)
-    is_rounded = places > 0 or value.unit != other.unit or other.amount != int(other.amount)
-    return Decimal(5).scaleb(-max(places, 0) - 1) if is_rounded else Decimal(0)
+    places = max(0, -int(value.amount.as_tuple().exponent))
+    if value.unit != other.unit and value.unit and other.unit:
+        return Decimal(1).scaleb(-places)  # converted, and perhaps cut off instead of rounded
+    is_rounded = places > 0 or other.amount != int(other.amount)
+    return Decimal(5).scaleb(-places - 1) if is_rounded else Decimal(0)
 
 
 def _relate_sets(first: set[str], second: set[str]) -> Relation:
@@ -97,8 +107,14 @@ def _relate_names(a: Value, b: Value) -> Relation:
         return "compatible"
     if _fits_initials(first, second):
         return "compatible"
-    is_like = fuzz.token_sort_ratio(" ".join(first), " ".join(second)) >= LIKE
-    return "unknown" if is_like and _digits(a.text) == _digits(b.text) else "different"
+    is_like = _digits(a.text) == _digits(b.text) and (_is_like(first, b) or _is_like(second, a))
+    return "unknown" if is_like else "different"
+
+
+def _is_like(said: tuple[str, ...], value: Value) -> bool:
+    """Whether a name may be a misspelling of the value, or of one of its longer forms."""
+    target = " ".join(sorted(said))
+    return any(fuzz.ratio(target, " ".join(sorted(form))) >= LIKE for form in _long_forms_of(value))
 
 
 def _kept(text: str) -> tuple[str, ...]:
@@ -116,6 +132,11 @@ def _squeezed(text: str) -> str:
 @lru_cache(maxsize=65536)
 def _forms_of(value: Value) -> frozenset[tuple[str, ...]]:
     return frozenset(tuple(word for word in form.words if word not in STOP_WORDS) for form in forms(value))
+
+
+@lru_cache(maxsize=65536)
+def _long_forms_of(value: Value) -> tuple[tuple[str, ...], ...]:
+    return tuple(form.words for form in forms(value) if form.weight > LONG_FORM)
 
 
 def _is_form(said: tuple[str, ...], value: Value) -> bool:

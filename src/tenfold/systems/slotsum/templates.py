@@ -55,10 +55,14 @@ class Template:
         Raises:
             ConfigError: there are more or fewer surfaces than slots.
         """
-        if len(surfaces) != len(self.slots):
-            raise ConfigError(f"{len(surfaces)} surfaces for {len(self.slots)} slots; give one for each slot, in order")
+        self.check_count(len(surfaces))
         rest = iter(surfaces)
         return "".join(piece.text if isinstance(piece, Text) else next(rest) for piece in self.pieces)
+
+    def check_count(self, count: int) -> None:
+        """Raises ConfigError if there are not as many slots as that."""
+        if count != len(self.slots):
+            raise ConfigError(f"{count} surfaces for {len(self.slots)} slots; give one for each slot, in order")
 
     def __str__(self) -> str:
         return "".join(escape(piece.text) if isinstance(piece, Text) else piece.marker for piece in self.pieces)

@@ -38,4 +38,6 @@ def shared_scale(first: str, second: str) -> tuple[Decimal, Decimal] | None:
     if first == second or not (first and second):
         return Decimal(1), Decimal(1)
     a, b = UNITS.get(first), UNITS.get(second)
+    if a is None and b is None:
+        return Decimal(1), Decimal(1)  # two wordings that no table has are taken for one: inhabitants, inhabitants per km2
     return (a[1], b[1]) if a and b and a[0] == b[0] else None

@@ -40,8 +40,11 @@ NUMBER_WORDS = {
     )
 }
 SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "万": 10**4, "亿": 10**8}
-CODE = re.compile(r"[A-Z]{0,4}\d[\dA-Z]*(?:[-/ ][\dA-Z]+)*|[A-Z]{2,}\d*")
-NUMBERS = re.compile(r"\d[\d.]*(?:\s*(?:,|、|/|and)\s*\d[\d.]*)+")
+CODE = re.compile(r"[A-Z]{0,4}\d[\dA-Z]*(?:[-/][\dA-Z]+)*|[A-Z]{2,}\d*")
+NUMBERS = re.compile(r"\d[\d.]*(?:(?:\s*[,、/]\s*(?:and\s+)?|\s+and\s+)\d[\d.]*)+")
+LIST_MARK = re.compile(r"\s*[,、/]\s*(?:and\s+)?|\s+and\s+")
+UNIT_WORDS = re.compile(r"\s+[a-z]+(?: [a-z]+){0,4}")
+"""What follows a number as its unit even if no table has it: square metres, inhabitants per square kilometre."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def parse_value(raw: str) -> Value:
     if quantity:
         return quantity
     if "," in text and NUMBERS.fullmatch(text):
-        return Value(text, "list", parts=tuple(part.strip() for part in re.split(r"[,、/]|and", text)))
+        return Value(text, "list", parts=tuple(LIST_MARK.split(text)))
     return Value(text, "code" if CODE.fullmatch(text) and len(text) > 2 else "string")
 
 
@@ -83,7 +86,8 @@ def _parse_quantity(text: str) -> Value | None:
         return None
     rest = text[match.end() :]
     tail = fold(rest).strip(" ()\"'").rstrip(".")
-    if tail and tail not in UNITS and tail not in SCALES and not rest.strip().startswith("("):
+    is_known = not tail or tail in UNITS or tail in SCALES or rest.strip().startswith("(")
+    if not is_known and not UNIT_WORDS.fullmatch(rest):
         return None
     scale = SCALES.get(tail)
     return Value(text, "quantity", amount=read_number(match[0]) * (scale or 1), unit="" if scale else tail)
