@@ -8,7 +8,7 @@ are no UTF-8, and control characters inside JSON strings of limited length.
 
 # V vocabulary of the model, T of the tokenizer, W words of 32 bits
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,14 @@ from tenfold.core.errors import UserError
 from tenfold.nn.generation import Constraint
 from tenfold.nn.utf8 import Utf8Masks
 
-__all__ = ["Constraint", "GrammarConstraint", "grammar_constraint", "json_schema_constraint", "regex_constraint"]
+__all__ = [
+    "Constraint",
+    "GrammarConstraint",
+    "grammar_constraint",
+    "json_schema_constraint",
+    "regex_constraint",
+    "vocabulary_of",
+]
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,11 @@ class Vocabulary:
     controls: frozenset[int]
     """Tokens with control characters, which JSON on one line never has."""
     utf8: Utf8Masks
+
+    @property
+    def texts(self) -> Sequence[bytes]:
+        """The bytes of each token of the tokenizer's vocabulary."""
+        return self.utf8.vocabulary
 
 
 class GrammarConstraint:
@@ -111,10 +123,10 @@ def json_schema_constraint(
     Raises:
         UserError: the schema holds something that cannot be compiled.
     """
-    vocabulary, text = _vocabulary(tokenizer, eos_ids), json.dumps(schema)
+    known, text = vocabulary_of(tokenizer, eos_ids), json.dumps(schema)
     with _clear_errors("JSON schema"):
-        grammar = vocabulary.compiler.compile_json_schema(text, any_whitespace=False)
-    return GrammarConstraint(grammar, vocabulary, forbidden=vocabulary.controls)
+        grammar = known.compiler.compile_json_schema(text, any_whitespace=False)
+    return GrammarConstraint(grammar, known, forbidden=known.controls)
 
 
 def regex_constraint(
@@ -125,9 +137,9 @@ def regex_constraint(
     Raises:
         UserError: the pattern cannot be compiled.
     """
-    vocabulary = _vocabulary(tokenizer, eos_ids)
+    known = vocabulary_of(tokenizer, eos_ids)
     with _clear_errors("regular expression"):
-        return GrammarConstraint(vocabulary.compiler.compile_regex(pattern), vocabulary)
+        return GrammarConstraint(known.compiler.compile_regex(pattern), known)
 
 
 def grammar_constraint(tokenizer: PreTrainedTokenizerBase, ebnf: str, *, eos_ids: Collection[int] = ()) -> GrammarConstraint:
@@ -136,9 +148,9 @@ def grammar_constraint(tokenizer: PreTrainedTokenizerBase, ebnf: str, *, eos_ids
     Raises:
         UserError: the grammar cannot be compiled.
     """
-    vocabulary = _vocabulary(tokenizer, eos_ids)
+    known = vocabulary_of(tokenizer, eos_ids)
     with _clear_errors("grammar"):
-        return GrammarConstraint(vocabulary.compiler.compile_grammar(ebnf), vocabulary)
+        return GrammarConstraint(known.compiler.compile_grammar(ebnf), known)
 
 
 @contextmanager
@@ -154,7 +166,8 @@ def _clear_errors(kind: str) -> Iterator[None]:
 _VOCABULARIES: WeakKeyDictionary[PreTrainedTokenizerBase, dict[frozenset[int], Vocabulary]] = WeakKeyDictionary()
 
 
-def _vocabulary(tokenizer: PreTrainedTokenizerBase, eos_ids: Collection[int]) -> Vocabulary:
+def vocabulary_of(tokenizer: PreTrainedTokenizerBase, eos_ids: Collection[int] = ()) -> Vocabulary:
+    """What constraints need to know of a tokenizer, read once; `eos_ids` default to the tokenizer's."""
     ends = frozenset(eos_ids) or _own_eos(tokenizer)
     known = _VOCABULARIES.setdefault(tokenizer, {})
     if ends not in known:

@@ -130,9 +130,16 @@ SYSTEMS = {
             {
                 "derive": "derive templates from texts and their facts, and measure it against gold references",
                 "train": "fine-tune a model to write templates, to fill slots, or as a baseline",
+                "generate": "write templates in which no fact can stand outside a slot",
+                "fill": "say what stands in each slot, with its place in the documents",
+                "run": "write about an entity from documents and a knowledge base, every fact with a source",
+                "eval": "count false facts, with slots under each strategy and without",
                 "inject": "plant errors, and measure whether they are found and corrected",
+                "index": "make a knowledge base of a Wikidata dump",
+                "build": "make data sets for template, filler and rewriter from your own entities",
+                "explain": "show where each fact of a text comes from, and what was changed",
+                "prove": "let models write under each guarantee, and count what leaks",
             },
-            whole=False,
         ),
         System(
             "ump",

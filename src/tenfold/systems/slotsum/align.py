@@ -1,8 +1,8 @@
 """Where the facts of an entity stand in its text: (text, facts) come in, spans that do not overlap go out.
 
 Windows of content words share a word with the form they are compared with (the anchor), so the work grows with matches and
-not with the text. Selection is weighted interval scheduling, exact. A span is worth no more than the form it says, so that no
-window gains by taking more words in; a cost per span keeps "United States" from being split in two.
+not with the text. Selection is weighted interval scheduling, exact. A span is worth no more than the form it says,
+so that no window gains by taking more words in; a cost per span keeps "United States" from being split in two.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Errors in a flat text, of which no template is known: the text and a knowledge base come in, suspicious spans go out.
 
-What the base's values explain is right. What is left of dates, numbers and proper names is suspicious; if the base has just one
-value of that kind that the text does not say, that value is the correction.
+What the base's values explain is right. What is left of dates, numbers and proper names is suspicious; if the base
+has just one value of that kind that the text does not say, that value is the correction.
 """
 
 import re

@@ -133,8 +133,9 @@ def forms(value: Value) -> Iterator[Form]:
 def _parts(bare: tuple[str, ...]) -> Iterator[Form]:
     """Shorter names: the ends of a name of several words, without digits and generic words.
 
-    One word alone may stand for a person (of up to three words), but not for an institution: "Baku" is no "Baku Memorial". Of
-    a name with a preposition only what stands before it: "the President", never "the United States", for the president of it.
+    One word alone may stand for a person (of up to three words), but not for an institution: "Baku" is no "Baku
+    Memorial". Of a name with a preposition only what stands before it: "the President", never "the United States", for the
+    president of it.
     """
     if not 2 <= len(bare) <= 6:
         return

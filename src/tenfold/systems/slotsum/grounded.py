@@ -1,7 +1,7 @@
 """The benchmark `webnlg-docs`: entities with documents, true facts, and a text to match, made of WebNLG entries.
 
-The target is one text of an entry that has several; the documents are its other texts and sentences about other entities of the
-category. Some facts are corrupted in all documents, so that what is written there can be wrong.
+The target is one text of an entry that has several; the documents are its other texts and sentences about other
+entities of the category. Some facts are corrupted in all documents, so that what is written there can be wrong.
 """
 
 from collections.abc import Sequence

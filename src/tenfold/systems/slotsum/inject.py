@@ -217,7 +217,8 @@ def _restated(span: Span, surface: str, random: Random) -> tuple[str, str | None
 
 
 def restatements(value: Value, surface: str) -> Iterator[str]:
-    """Other ways to say the value: dates in other orders and coarser, other units, thousand marks, names in other spelling."""
+    """Other ways to say the value: dates in other orders and coarser, other units, thousand marks, names in other
+    spelling."""
     if value.date and value.date.year is not None:
         for manner in ("2000-01-01", "1 January 2000", "January 1, 2000", "1st of January, 2000", "2000", "2000年1月1日"):
             yield verbalise(value, manner)

@@ -1,4 +1,5 @@
-"""The verb `inject`: errors planted in texts whose facts are known; are they found, are they corrected, is nothing else touched?"""
+"""The verb `inject`: errors planted in texts whose facts are known; are they found, are they corrected, is nothing
+else touched?"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -169,7 +170,8 @@ def describe(metrics: Metrics) -> str:
     return "\n".join(
         [
             f"{metrics['injected']} errors planted in {metrics['texts']} texts: {found} found, {fixed} corrected",
-            f"{metrics['false_edits']} of {metrics['untouched']} right slots changed, {metrics['restated']} of them in other words",
+            f"{metrics['false_edits']} of {metrics['untouched']} right slots changed; "
+            f"{metrics['restated']} of these were written in other words",
             f"in flat text, without the template: {flat:.1%} found" if flat is not None else "no errors in flat text",
         ]
     )

@@ -33,7 +33,7 @@ def render(name: str, **fields: str) -> str:
 
 def list_documents(documents: Sequence[Document]) -> str:
     """The documents one after the other."""
-    return "\n".join(escape(document.text.strip()) for document in documents)
+    return "\n".join(escape(" ".join(document.text.split())) for document in documents)
 
 
 def list_keys(keys: Sequence[str]) -> str:
@@ -44,8 +44,14 @@ def list_facts(facts: Facts) -> str:
     return "; ".join(f"{key}: {clean(value)}" for key, value in facts)
 
 
+def few_shot_prompt(title: str, keys: Sequence[str], lang: str = "en") -> str:
+    """What asks a model that was not fine-tuned: two templates of our own stand before."""
+    name = "template_few_zh" if lang == "zh" else "template_few"
+    return render(name, title=clean(title), keys=list_keys(keys))
+
+
 def template_prompt(title: str, keys: Sequence[str], documents: Sequence[Document] = ()) -> str:
-    """What asks for a template: from the keys alone, or from documents too."""
+    """What asks a fine-tuned model for a template: from the keys alone, or from documents too."""
     fields = {"title": clean(title), "keys": list_keys(keys)}
     if not documents:
         return render("template", **fields)

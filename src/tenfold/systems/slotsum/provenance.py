@@ -3,6 +3,7 @@
 Offsets count characters of the document as it was given, whatever was clipped from it for the model.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -52,6 +53,18 @@ class Evidence:
             if supports(reading.text[span.start : span.end], value)
         ]
         return [span for _, _, span in sorted(set(found), key=lambda item: (item[0], item[1], item[2].start, -item[2].end))]
+
+    def occurrences(self, text: str, *, near: Sequence[str] = ()) -> list[DocSpan]:
+        """All places where exactly this text stands between the ends of words, those nearest to `near` first."""
+        if not text:
+            return []
+        pattern = re.compile(rf"(?<![^\W_]){re.escape(text)}(?![^\W_])" if text.isascii() else re.escape(text))
+        found = [
+            (self._distance(name, match.start(), near), number, match.start(), DocSpan(name, *match.span()))
+            for number, (name, document) in enumerate(self.documents.items())
+            for match in pattern.finditer(document.text)
+        ]
+        return [span for _, _, _, span in sorted(found, key=lambda item: item[:3])]
 
     def text(self, span: DocSpan) -> str:
         """What stands there."""

@@ -193,9 +193,10 @@ def _unknown_to_base(decision: Decision, rules: Rules) -> Decision:
 
 def relation_to(said: str, statement: Statement) -> Relation:
     """How a text relates to a statement's value or one of its aliases."""
-    relations = [relate(parse_value(said), parse_value(name)) for name in (statement.value, *statement.aliases)]
-    order: tuple[Relation, ...] = ("equal", "compatible", "unknown", "different")
-    return min(relations, key=order.index)
+    relations: list[Relation] = [
+        relate(parse_value(said), parse_value(name)) for name in (statement.value, *statement.aliases)
+    ]
+    return min(relations, key=("equal", "compatible", "unknown", "different").index)
 
 
 def first(spans: Sequence[DocSpan]) -> DocSpan | None:

@@ -1,4 +1,5 @@
-"""Wikidata's values as text: a data value of its JSON comes in, what it says goes out (dates by precision, units in words)."""
+"""Wikidata's values as text: a data value of its JSON comes in, what it says goes out (dates by precision, units in
+words)."""
 
 import re
 from collections.abc import Mapping

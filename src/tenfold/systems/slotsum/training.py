@@ -1,7 +1,7 @@
 """The verb `train`: fine-tune a local model for one task of this home, by LoRA or another method, and leave an adapter.
 
-The run directory holds `checkpoints/` and `steps.jsonl` while it runs, then `adapter/` and `merged/`, the folder that `generate`,
-`fill`, `run` and `eval` take as a model. A killed run goes on with --resume.
+The run directory holds `checkpoints/` and `steps.jsonl` while it runs, then `adapter/` and `merged/`, the folder
+that `generate`, `fill`, `run` and `eval` take as a model. A killed run goes on with --resume.
 """
 
 from collections.abc import Sequence

@@ -7,6 +7,7 @@ which says more is deleted bare, with a preposition or article left stranded bef
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from tenfold.systems.slotsum.templates import Slot, Template, Text
@@ -64,7 +65,7 @@ def _cut(text: str) -> list[tuple[str, bool]]:
     cuts = {match.start() for match in CLAUSE_START.finditer(text)}
     ends = {match.end() for match in SENTENCE_END.finditer(text) if match.end() < len(text)}
     places = sorted(cuts | ends | {0, len(text)})
-    pieces = [(text[a:b], a > 0 or a in cuts) for a, b in zip(places, places[1:], strict=False)]
+    pieces = [(text[a:b], a > 0 or a in cuts) for a, b in pairwise(places)]
     closed = [place for place, match in enumerate(pieces) if SENTENCE_END.search(match[0])]
     if closed and closed[-1] == len(pieces) - 1:
         pieces.append(("", True))

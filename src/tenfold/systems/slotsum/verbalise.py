@@ -1,7 +1,7 @@
 """A value in the words of its place: dates, numbers and demonyms are written as the text that they replace was written.
 
-The style comes from the replaced text, else it is the language's usual one (en, zh). What is written always says the value: if
-a style cannot (a height of 1.88 m in whole metres), the value is written as the knowledge base has it.
+The style comes from the replaced text, else it is the language's usual one (en, zh). What is written always says the
+value: if a style cannot (a height of 1.88 m in whole metres), the value is written as the knowledge base has it.
 """
 
 import re

@@ -1,7 +1,7 @@
 """A Wikidata JSON dump as a knowledge base in one SQLite file, made in one pass over the dump in bounded memory.
 
-A dump is one entity a line (`[`, `{...},`, ..., `]`), plain, .gz or .bz2. Lines that are no entity, and a dump that ends in the
-middle, are reported and cost nothing else. An index that was cut off goes on from its last commit.
+A dump is one entity a line (`[`, `{...},`, ..., `]`), plain, .gz or .bz2. Lines that are no entity, and a dump that
+ends in the middle, are reported and cost nothing else. An index that was cut off goes on from its last commit.
 """
 
 import bz2
@@ -51,7 +51,8 @@ PROPERTIES = {
 
 @dataclass
 class IndexReport:
-    """What an indexing pass read: `broken` lines by number with the reason (the first few), and whether the end was missing."""
+    """What an indexing pass read: `broken` lines by number with the reason (the first few), and whether the end was
+    missing."""
 
     lines: int = 0
     entities: int = 0
