@@ -16,7 +16,7 @@ from rapidfuzz import fuzz
 
 from tenfold.systems.slotsum.forms import Form, forms
 from tenfold.systems.slotsum.reading import Reading
-from tenfold.systems.slotsum.tokens import STOP_WORDS, Token, tokenize
+from tenfold.systems.slotsum.tokens import STOP_WORDS, Token, is_ideograph, tokenize
 from tenfold.systems.slotsum.units import UNITS, shared_scale
 from tenfold.systems.slotsum.values import NUMBER, NUMBER_WORDS, SCALES, Value, parse_value, read_number
 
@@ -95,7 +95,8 @@ def _windows(form: Form, reading: Reading) -> Iterator[tuple[int, int, float]]:
         yield from _verbatim(form, reading)
         return
     size, target = len(kept), " ".join(sorted(kept))
-    slack = 0 if form.ratio == 100.0 else min(2, size - 1)
+    in_order = any(is_ideograph(word) for word in kept)  # Chinese characters in another order are another word
+    slack = 0 if form.ratio == 100.0 or in_order else min(2, size - 1)
     seen: set[tuple[int, int]] = set()
     for offset, word in enumerate(kept):
         for place in reading.ranks(word):
@@ -105,6 +106,8 @@ def _windows(form: Form, reading: Reading) -> Iterator[tuple[int, int, float]]:
                         continue
                     seen.add((begin, stop))
                     window = reading.window(begin, stop)
+                    if in_order and [token.folded for token in window] != kept:
+                        continue
                     ratio = fuzz.ratio(target, " ".join(sorted(token.folded for token in window)), score_cutoff=form.ratio)
                     if ratio and _is_window(form, kept, reading, begin, stop):
                         yield _start(form, reading, begin), window[-1].end, form.weight * ratio / 100

@@ -10,7 +10,6 @@ A word ends where a letter is followed by anything else; a Chinese character is 
 compared letter by letter in their folded form, so that checking a text and writing it byte by byte agree.
 """
 
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Literal
 from tenfold.systems.slotsum.dates import MONTHS
 from tenfold.systems.slotsum.forms import forms
 from tenfold.systems.slotsum.templates import Template, Text
-from tenfold.systems.slotsum.tokens import STOP_WORDS, fold
+from tenfold.systems.slotsum.tokens import STOP_WORDS, fold, is_ideograph
 from tenfold.systems.slotsum.values import NUMBER_WORDS, SCALES, parse_value
 
 Level = Literal["digits", "words", "values", "lexicon"]
@@ -31,7 +30,6 @@ WEEKDAYS = "monday tuesday wednesday thursday friday saturday sunday"
 SHORT_MONTHS = "jan feb mar apr jun jul aug sep sept oct nov dec"
 CHINESE = "一二三四五六七八九十百千万亿零〇两"
 CHINESE_DAYS = ("星期日", "星期天", "周日", "礼拜")
-IDEOGRAPHS = re.compile(r"[\u3400-\u9fff\u3040-\u30ff]")
 
 
 @dataclass(frozen=True)
@@ -92,10 +90,6 @@ def fold_letter(letter: str) -> str:
 def fold_letters(text: str) -> str:
     """A text folded character by character, as it is when it is written byte by byte."""
     return "".join(map(fold_letter, text))
-
-
-def is_ideograph(letter: str) -> bool:
-    return bool(IDEOGRAPHS.match(letter))
 
 
 def split_words(text: str) -> Word:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from tenfold.nn.utf8 import is_beginning
-from tenfold.systems.slotsum.leaks import Policy, fold_letter, has_number, is_ideograph
+from tenfold.systems.slotsum.leaks import Policy, fold_letter, has_number
+from tenfold.systems.slotsum.tokens import is_ideograph
 
 DEAD = -1
 START = 0

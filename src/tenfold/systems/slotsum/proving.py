@@ -94,7 +94,7 @@ def prove(config: ProveConfig, run: Run) -> Metrics:
     portions: list[tuple[Level, int]] = [
         (level, start) for level in LEVELS for start in range(0, config.templates, PER_POLICY)
     ]
-    todo = [(level, start) for level, start in portions if f"{level}-{start}" not in run.rows]
+    todo: list[tuple[Level, int]] = [(level, start) for level, start in portions if f"{level}-{start}" not in run.rows]
     for level, start in track(todo, "Templates, by the hundred", done=len(portions) - len(todo)):
         count = min(PER_POLICY, config.templates - start)
         keys, values, _ = subjects[start // PER_POLICY % len(subjects)]
@@ -167,7 +167,7 @@ def _prove_model(
 ) -> None:
     """Templates of the model with masks, and as many of the same prompts without, for the price of the masks."""
     jobs: list[tuple[Level, int]] = [(level, number) for level in LEVELS for number in range(config.model_templates)]
-    todo = [(level, number) for level, number in jobs if f"model-{level}-{number}" not in run.rows]
+    todo: list[tuple[Level, int]] = [(level, number) for level, number in jobs if f"model-{level}-{number}" not in run.rows]
     for level, number in track(todo, "Templates of the model", done=len(jobs) - len(todo)):
         keys, values, title = subjects[number % len(subjects)]
         rules = policy(level, keys, values, lexicon=lexicon)

@@ -19,6 +19,7 @@ from tenfold.systems.slotsum.values import Value, parse_value
 
 Relation = Literal["equal", "compatible", "different", "unknown"]
 HONORIFICS = frozenset(["mr", "mrs", "ms", "dr", "prof", "professor", "sir", "dame", "lord", "lady", "st"])
+CODE_DIGITS = 8
 LONG_FORM = 0.90
 LIKE = 80.0
 """Likeness from which two names may be spellings of one, so that they are not called different."""
@@ -33,6 +34,8 @@ def relate(a: Value, b: Value) -> Relation:
     """Whether two values say the same; symmetric."""
     if fold(a.text) == fold(b.text) or (words(a.text) and words(a.text) == words(b.text)):
         return "equal"
+    if _squeezed(a.text) == _squeezed(b.text) and len(_digits(a.text)) >= CODE_DIGITS:
+        return "equal"  # an ISBN with and without its hyphens
     a, b = _as_number(a, b), _as_number(b, a)
     if a.amount is not None and b.amount is not None:
         return _relate_amounts(a, b)

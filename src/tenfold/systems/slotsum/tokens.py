@@ -58,6 +58,9 @@ STOP_WORDS = frozenset(
 )
 
 
+IDEOGRAPHS = re.compile(r"[\u3400-\u9fff\u3040-\u30ff]")
+
+
 @dataclass(frozen=True)
 class Token:
     """A folded token and its characters [start, end) in the text."""
@@ -65,6 +68,11 @@ class Token:
     folded: str
     start: int
     end: int
+
+
+def is_ideograph(letter: str) -> bool:
+    """Whether a character of Chinese or Japanese, which is a word of its own."""
+    return bool(IDEOGRAPHS.match(letter))
 
 
 @lru_cache(maxsize=65536)

@@ -15,7 +15,12 @@ from tenfold.systems.slotsum.templates import Slot, Template, Text
 Discard = Literal["bare", "clause"]
 CLAUSE_START = re.compile(r"(?:[,，;；]\s*(?:and |which |who |where |but )?|\s+(?:and|who|which|where|but)\s+)")
 SENTENCE_END = re.compile(r"[.!?。！？]+[\"”’)]*(?:\s+|$)|[。！？]")
-STRANDED = re.compile(r"(?:^|\s+)(?:in|on|at|of|by|from|to|with|for|the|a|an|as|于|在)\s*$")
+STRANDED = re.compile(
+    r"(?:(?:^|\s+)(?:in|on|at|of|by|from|to|with|for|the|a|an|as|across|under|near|over|through|since|about))+\s*$"
+    r"|(?:位于|成立于|出生于|生于|由|于|在)$"
+)
+SUBJECT = re.compile(r"\s*(?:It|He|She|They|This)\b")
+CONJUNCTION = re.compile(r"[,，;；]?\s*(?:and|who|which|where|but)?\s+")
 
 
 @dataclass(frozen=True)
@@ -73,24 +78,36 @@ def _cut(text: str) -> list[tuple[str, bool]]:
 
 
 def _without_clauses(clauses: Sequence[list[_Part]], gone: Sequence[bool]) -> list[list[_Part]]:
-    """A clause that went leaves its sentence's end to the one before it."""
+    """A clause that went leaves its sentence's end to the one before it, and its pronoun to the one after it."""
     kept: list[list[_Part]] = []
+    subject = ""
     for clause in clauses:
+        if subject:
+            clause = _with_subject(clause, subject)
         slots = [part.slot for part in clause if part.slot is not None]
         if not slots or not all(gone[slot] for slot in slots):
             kept.append(clause)
+            subject = ""
             continue
         end = SENTENCE_END.search("".join(part.text for part in clause))
+        begun = SUBJECT.match(clause[0].text)
+        subject = "" if end else begun[0] if begun else subject
         follows = kept and not SENTENCE_END.search("".join(part.text for part in kept[-1]))
         if end and follows:
             kept[-1].append(_Part(end[0]))
     return kept
 
 
+def _with_subject(clause: list[_Part], subject: str) -> list[_Part]:
+    return [_Part(f"{subject} {CONJUNCTION.sub('', clause[0].text, count=1)}"), *clause[1:]]
+
+
 def _without_slots(parts: Sequence[_Part], gone: Sequence[bool]) -> list[_Part]:
     kept: list[_Part] = []
     for part in parts:
-        if part.slot is None or not gone[part.slot]:
+        if part.slot is None and kept and kept[-1].text.endswith("是") and part.text.startswith("的"):
+            kept.append(_Part(part.text[1:]))
+        elif part.slot is None or not gone[part.slot]:
             kept.append(part)
         elif kept and kept[-1].slot is None:
             kept[-1] = _Part(STRANDED.sub("", kept[-1].text).rstrip())

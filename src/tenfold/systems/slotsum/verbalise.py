@@ -58,7 +58,7 @@ def _date(date: Date, surface: str, lang: Lang) -> str:
     if year is None:
         return ""
     if month is None or (shown and shown.month is None):
-        return f"{year}年" if "年" in surface else str(year)
+        return f"{year}年" if "年" in surface or (lang == "zh" and not surface) else str(year)
     if day is None or (shown and shown.day is None):
         return MONTH_STYLES["zh" if "年" in surface else lang].format(**_parts(year, month, 1))
     styles = (style for pattern, style in DATE_STYLES if re.fullmatch(pattern, surface))
@@ -88,8 +88,10 @@ def _quantity(value: Value, surface: str) -> str:
 
 
 def _plain(value: Value) -> str:
-    """1411.0 is written 1411."""
+    """As the knowledge base has it, but 1411.0 is written 1411."""
     assert value.amount is not None
+    if "," in value.text:
+        return value.text
     whole = value.amount == value.amount.to_integral_value()
     return f"{value.amount.to_integral_value() if whole else value.amount:f} {value.unit}".strip()
 

@@ -1,0 +1,344 @@
+"""Tiny random models through the whole method: pointers are valid, prompts are shared, everything is escaped and resumes."""
+
+import json
+from collections import Counter
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from tenfold.core.errors import ConfigError, MissingArtifactError
+from tenfold.llm.scripted import Scripted
+from tenfold.nn.lean_llama import LeanLlama
+from tenfold.nn.models import LoadedModel
+from tenfold.nn.reuse import Reusing
+from tenfold.nn.sampling import GenerationSettings
+from tenfold.store import runs
+from tenfold.systems.slotsum import evaluating, running, training
+from tenfold.systems.slotsum.build import build_rows, overlap, split_of
+from tenfold.systems.slotsum.building import BuildConfig, build
+from tenfold.systems.slotsum.copying import CopyConstraint, read_source, trimmed
+from tenfold.systems.slotsum.documents import Document, clip, read_documents, sentences
+from tenfold.systems.slotsum.entities import load_entities
+from tenfold.systems.slotsum.explain import explain
+from tenfold.systems.slotsum.explaining import ExplainConfig
+from tenfold.systems.slotsum.explaining import explain as explain_verb
+from tenfold.systems.slotsum.fill import ChatFiller, LocalFiller
+from tenfold.systems.slotsum.generate import ChatGenerator, LocalGenerator, NoTemplateError
+from tenfold.systems.slotsum.grammar import token_trie
+from tenfold.systems.slotsum.knowledge import InfoboxKB
+from tenfold.systems.slotsum.leaks import policy, violations
+from tenfold.systems.slotsum.metrics import score_facts
+from tenfold.systems.slotsum.page import build_eval, build_run
+from tenfold.systems.slotsum.provenance import Evidence
+from tenfold.systems.slotsum.rectify import Rules
+from tenfold.systems.slotsum.rouge import longest_common, rouge
+from tenfold.systems.slotsum.summarize import Method, shortened, summarize
+from tenfold.systems.slotsum.templates import Slot
+from tiny_tokenizer import tiny_tokenizer
+
+DOCUMENTS = [
+    Document("a", "Marta Ellingsen (12 April 1931 - 2 November 2004) was born in Hamnvik. She drew maps."),
+    Document("b", "Some papers say that Ellingsen was born in 1933 in Tromvik [[title]]."),
+]
+INFOBOX = {"birth date": "1931-04-12", "birth place": "Hamnvik"}
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """A random Llama that writes in all 256 bytes."""
+    tokenizer = tiny_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=4096, tie_word_embeddings=False,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    state = {name: weight.float() * 4 for name, weight in LlamaForCausalLM(config).state_dict().items()}
+    engine = LeanLlama(config, state)
+    engine.seeks_exactness = False
+    return LoadedModel("tiny", "", "fp32", engine, tokenizer, frozenset({tokenizer.eos_token_id}))
+
+
+def slots(*keys):
+    return [Slot(key) for key in keys]
+
+
+@pytest.mark.parametrize("mode", ["copy", "rank"])
+def test_every_answer_has_places_that_say_it(tiny, mode):
+    filled = LocalFiller(tiny, mode=mode, max_new_tokens=12).fill(
+        "Marta Ellingsen", slots("title", "birth date", "job"), DOCUMENTS
+    )
+    evidence = Evidence(DOCUMENTS)
+    for prediction in filled.predictions:
+        if prediction.value is not None:
+            assert prediction.evidence
+            assert all(evidence.is_valid(span, prediction.value) for span in prediction.evidence)
+            assert any(prediction.value in document.text for document in DOCUMENTS)
+    assert filled.predictions[0].value == "Marta Ellingsen"
+
+
+def test_shared_prompts_give_the_answers_of_separate_ones(tiny):
+    keys = ["birth date", "birth place", "occupation", "spouse", "known for", "award"]
+    filler = LocalFiller(tiny, max_new_tokens=10)
+    together = filler.fill("Marta Ellingsen", slots(*keys), DOCUMENTS * 1)
+    apart = [
+        LocalFiller(tiny, max_new_tokens=10).fill("Marta Ellingsen", slots(key), DOCUMENTS).predictions[0] for key in keys
+    ]
+    assert list(together.predictions) == apart
+    assert together.encoded_tokens < together.separate_tokens
+
+
+def test_logits_after_a_shared_prompt_are_those_of_a_fresh_one(tiny):
+    shared = Reusing(tiny.engine)
+    prompts = [[5, 6, 7, 8, 9, 10, 11, 12], [5, 6, 7, 8, 9, 20, 21]]
+    logits = []
+    for prompt in prompts:
+        shared.reset()
+        logits.append(shared.prefill([prompt])[0])
+    assert shared.num_reused == 5
+    tiny.engine.reset()
+    assert torch.allclose(tiny.engine.prefill([prompts[1]])[0], logits[1], atol=1e-4)
+
+
+def test_copying_allows_just_the_strings_of_the_documents(tiny):
+    texts = ["born in Hamnvik", "北京 is"]
+    source = read_source(texts)
+    trie = token_trie(tiny.tokenizer, tiny.eos_ids)
+    words = {text[a:b] for text in [*texts, "unknown"] for a in range(len(text)) for b in range(a + 1, len(text) + 1)}
+    allowed_answers = {one for one in words if _at_words(one, [*texts, "unknown"])}
+    for seed in range(40):
+        constraint = CopyConstraint(source, trie, tiny.eos_ids, len(tiny.tokenizer))
+        generator = torch.Generator().manual_seed(seed)
+        data = b""
+        while not constraint.finished and len(data) < 30:
+            logits = constraint.mask(torch.zeros(len(tiny.tokenizer)))
+            if not torch.isfinite(logits).any():
+                break
+            token = int(torch.multinomial(logits.softmax(-1), 1, generator=generator))
+            constraint.accept(token)
+            data += b"" if token in tiny.eos_ids else trie.texts[token]
+        if constraint.finished:
+            assert data.decode() in allowed_answers
+        assert any(data in text.encode() for text in [*texts, "unknown"])
+
+
+def _at_words(answer, texts):
+    def ends(text, place):
+        first, second = text[place - 1 : place], text[place : place + 1]
+        return not (first.isalnum() and second.isalnum() and first.isascii() and second.isascii())
+
+    return answer == answer.strip() and any(
+        text.startswith(answer, place) and ends(text, place) and ends(text, place + len(answer))
+        for text in texts
+        for place in range(len(text))
+    )
+
+
+def test_a_last_word_that_was_cut_off_goes():
+    source = read_source(["born in Hamnvik"])
+    assert trimmed("born in Hamn", source) == "born in"
+    assert trimmed("orn", source) == ""
+
+
+def test_the_whole_method_keeps_its_promises(tiny):
+    method = Method(
+        LocalGenerator(tiny, level="values", settings=GenerationSettings(max_new_tokens=64)), LocalFiller(tiny), Rules()
+    )
+    summary = summarize("Marta Ellingsen", DOCUMENTS, method, knowledge=InfoboxKB({"Marta Ellingsen": INFOBOX}))
+    rules = policy("values", ["title", *INFOBOX], [*INFOBOX.values(), "Marta Ellingsen"])
+    assert violations(summary.written.template, rules) == []
+    assert summary.written.guarantee_by == "decode"
+    assert json.loads(json.dumps(summary.row))["title"] == "Marta Ellingsen"
+    with pytest.raises(ConfigError, match="no keys"):
+        summarize("Nobody", DOCUMENTS, method)
+
+
+def test_a_budget_too_small_to_close_a_slot_is_refused(tiny):
+    generator = LocalGenerator(tiny, settings=GenerationSettings(max_new_tokens=8))
+    with pytest.raises(ConfigError, match="kept to close"):
+        generator.generate("Ada", ["birth place"])
+
+
+def test_an_endpoints_template_is_repaired_or_refused():
+    answers = ["no slot here", "[[title", "Born in 1815 in London, [[title]] was [[age]]."]
+    model = Scripted("s", answers)
+    written = ChatGenerator(model).generate("Ada", ["title"], values=["London"])
+    assert str(written.template) == "Born in [[?number]] in [[?value]], [[title]] was [[?value]]."
+    assert (written.attempts, written.guarantee_by) == (3, "repair")
+    assert len(written.repaired) == 3
+    with pytest.raises(NoTemplateError, match="3 attempts"):
+        ChatGenerator(Scripted("s", ["a", "b", "c"])).generate("Ada", ["title"])
+
+
+def test_an_endpoints_answers_are_looked_for_in_the_documents():
+    filled = ChatFiller(Scripted("s", ["Hamnvik.", "a poet"])).fill(
+        "Marta Ellingsen", slots("birth place", "job"), DOCUMENTS
+    )
+    assert [bool(one.evidence) for one in filled.predictions] == [True, False]
+
+
+def test_clipping_and_shortening_keep_offsets():
+    document = Document("a", "Ada wrote. 艾达写作。She lived in London! " * 30)
+    for sentence in sentences(document):
+        assert document.text[sentence.start : sentence.end] == sentence.text
+    assert clip([document], "Ada")[0].text == "Ada wrote."
+    (short,) = shortened([document], "Ada", most_words=20)
+    assert len(short.text) == len(document.text)
+    assert all(a in (b, " ") for a, b in zip(short.text, document.text, strict=True))
+
+
+@pytest.mark.parametrize("rows", [[], [""], [{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], [3]])
+def test_documents_that_cannot_be_used_are_refused(rows):
+    with pytest.raises(ConfigError):
+        read_documents(rows)
+
+
+def test_facts_of_a_text_are_judged():
+    facts = [("title", "Marta Ellingsen"), ("birth date", "1931-04-12"), ("birth place", "Hamnvik"), ("job", "cartographer")]
+    text = "Marta Ellingsen, a cartographer, was born in 1933 in Oslo."
+    report = score_facts(text, DOCUMENTS, facts)
+    said = {text[fact.start : fact.end]: fact.verdict for fact in report.facts}
+    assert said == {
+        "Marta Ellingsen": "supported", "cartographer": "known", "1933": "contradicted", "Oslo": "hallucinated"
+    }  # fmt: skip
+    assert report.missing == ("birth date", "birth place")
+    assert score_facts("", DOCUMENTS, facts).counts["facts"] == 0
+
+
+def test_rouge_of_the_reference_is_one_and_of_nothing_zero():
+    text = "The lake is deep. It lies in Scotland."
+    assert set(rouge(text, text).values()) == {1.0}
+    assert set(rouge("", text).values()) == {0.0}
+    assert longest_common("abcbdab", "bdcaba") == 4
+    scores = rouge("police kill the gunman", "police killed the gunman")
+    assert scores["rougeL"] == 1.0
+
+
+def test_explanations_escape_what_they_show():
+    evil = "<script>alert(1)</script>"
+    row = {
+        "title": evil, "text": f"Ada is {evil}.", "template": evil, "guarantee": None, "guarantee_by": "none", "entity": "",
+        "documents": [{"id": evil, "text": f"{evil} Ada"}],
+        "slots": [{"slot": "[[title]]", "action": "predicted", "surface": "Ada", "reason": evil, "predicted": "Ada",
+                   "relation": None,
+                   "known": [evil], "source": {"doc_id": evil, "start": 26, "end": 29},
+                   "evidence": [{"doc_id": evil, "start": 26, "end": 29}]}],
+    }  # fmt: skip
+    page = explain(row)
+    assert "<script>" not in page
+    assert 'id="span1"' in page
+    assert 'href="#slot1"' in page
+
+
+def test_our_own_entities_run_with_golden_templates_and_explain(tmp_path, tiny, monkeypatch):
+    monkeypatch.setattr(running, "open_filler", lambda name, mode: LocalFiller(tiny, max_new_tokens=8))
+    config = running.RunConfig(templates="golden", model="tiny")
+    whole = runs.start(tmp_path, "slotsum-run", config)
+    metrics = running.run_all(config, whole)
+    assert metrics["entities"] == 12
+    assert metrics["valid_pointers"]
+    assert metrics["sourced"] == 1.0
+    for entity in load_entities("entities"):
+        row = whole.rows[entity.key]
+        said = score_facts(row["text"], entity.documents, [("title", entity.title), *entity.infobox.items()])
+        assert said.counts["hallucinated"] + said.counts["contradicted"] == 0
+    assert len(list((whole.folder / "explanations").glob("*.html"))) == 12
+    assert "have a source" in build_run(list(whole.rows.values()), metrics).verdict
+    shown = ExplainConfig(run=whole.folder.name, key="zh1")
+    page = runs.start(tmp_path, "slotsum-explain", shown)
+    explain_verb(shown, page)
+    assert "林若水" in (page.folder / "explanation.html").read_text(encoding="utf-8")
+    cut_off = runs.start(tmp_path, "cut-off", config)
+    cut_off.add("en1", {name: value for name, value in whole.rows["en1"].items() if name != "key"})
+    assert running.run_all(config, runs.resume(tmp_path, "cut-off", config)) == metrics
+
+
+def test_a_title_of_ones_own(tmp_path, tiny, monkeypatch):
+    monkeypatch.setattr(running, "open_filler", lambda name, mode: LocalFiller(tiny, max_new_tokens=8))
+    monkeypatch.setattr(
+        running, "writer", lambda config, lang: LocalGenerator(tiny, settings=GenerationSettings(max_new_tokens=60))
+    )
+    (tmp_path / "a.txt").write_text(DOCUMENTS[0].text)
+    (tmp_path / "kb.json").write_text(json.dumps({"Marta Ellingsen": INFOBOX}))
+    config = running.RunConfig(title="Marta Ellingsen", docs=(str(tmp_path),), kb=str(tmp_path / "kb.json"))
+    assert running.run_all(config, runs.start(tmp_path, "r", config))["entities"] == 1
+    lost = running.RunConfig(title="Marta", docs=(str(tmp_path / "nowhere"),))
+    with pytest.raises(MissingArtifactError, match="nowhere"):
+        running.run_all(lost, runs.start(tmp_path, "r", lost))
+
+
+def test_generate_and_fill_verbs(tmp_path, tiny, monkeypatch):
+    monkeypatch.setattr(running, "open_filler", lambda name, mode: LocalFiller(tiny, max_new_tokens=6))
+    monkeypatch.setattr(
+        running, "writer", lambda config, lang: LocalGenerator(tiny, settings=GenerationSettings(max_new_tokens=60))
+    )
+    config = running.GenerateConfig(limit=2)
+    assert running.generate(config, runs.start(tmp_path, "g", config))["entities"] == 2
+    asked = running.FillConfig(limit=2)
+    metrics = running.fill(asked, runs.start(tmp_path, "f", asked))
+    assert metrics["valid_pointers"] == metrics["pointers"]
+    assert metrics["supported"] == metrics["filled"]
+
+
+def test_data_sets_of_our_own_entities(tmp_path):
+    config = BuildConfig(to=str(tmp_path / "sets"), licence="CC0")
+    metrics = build(config, runs.start(tmp_path, "b", config))
+    assert metrics["entities"] == 12
+    manifest = json.loads((tmp_path / "sets/manifest.json").read_text())
+    assert manifest["licence"] == "CC0"
+    assert len(manifest["sha256"]) == 12
+    entity = load_entities("entities")[0]
+    rows = build_rows(entity)
+    assert rows.slotted["sloted_text"].startswith("[[title]], born on [[birth date]]")
+    for one in rows.slotted["replaced_slots"]:
+        assert entity.target[one["start"] : one["end"]] == one["surface"]
+    assert split_of(entity.title) == rows.split
+    assert overlap(Counter("aab"), Counter("ab")) == pytest.approx(2 / 3)
+
+
+def own_texts(tmp_path):
+    data = tmp_path / "texts.jsonl"
+    rows = [
+        {
+            "entry": f"e{n}",
+            "category": "c",
+            "text": text,
+            "facts": {"title": f"Town {n}", "country": f"Land {n}", "area": f"{n}5 km"},
+        }
+        for n in range(1, 7)
+        for text in (f"Town {n} lies in Land {n} and measures {n}5 km.", f"Land {n} holds Town {n} of {n}5 km.")
+    ]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(data)
+
+
+def test_eval_compares_all_arms_and_resumes(tmp_path, tiny, monkeypatch):
+    monkeypatch.setattr(evaluating.models, "load", lambda name: tiny)
+    config = evaluating.EvalConfig(
+        data=own_texts(tmp_path), limit=3, plain="tiny", kv="tiny", rewriter="tiny", max_new_tokens=60, tuned=True
+    )
+    whole = runs.start(tmp_path, "whole", config)
+    metrics = evaluating.evaluate(config, whole)
+    assert {"plain", "KV", "rewriter", "oracle", "slots verify 1", "slots keep 0.2"} <= set(metrics["arms"])
+    assert metrics["arms"]["oracle"]["false_facts"] == 0
+    assert metrics["arms"]["oracle"]["missing"] == 0
+    assert metrics["valid_pointers"] in (1.0, None)
+    assert len(metrics["curve"]["verify"]) == 4
+    assert build_eval(list(whole.rows.values()), metrics).exhibits
+    cut_off = runs.start(tmp_path, "cut-off", config)
+    first = next(iter(whole.rows))
+    cut_off.add(first, {name: value for name, value in whole.rows[first].items() if name != "key"})
+    assert evaluating.evaluate(config, runs.resume(tmp_path, "cut-off", config)) == metrics
+    wrong = evaluating.EvalConfig(data=config.data, strategies=("nosuch",))
+    with pytest.raises(ConfigError, match="nosuch"):
+        evaluating.evaluate(wrong, runs.start(tmp_path, "w", wrong))
+
+
+@pytest.mark.parametrize("task", ["template", "template-docs", "fill", "plain", "K", "KV", "rewriter"])
+def test_rows_of_every_task(tmp_path, task):
+    config = training.TrainConfig(task=task, data=own_texts(tmp_path), held_out_rows=2, limit_rows=3)
+    rows, held_out = training.draw_rows(config)
+    assert rows and held_out
+    assert all(row.completion.strip() for row in rows)
+    if task.startswith("template"):
+        assert all("[[title]]" in row.completion for row in rows)
