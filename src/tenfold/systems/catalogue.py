@@ -125,7 +125,7 @@ SYSTEMS = {
         System(
             "slotsum",
             "ground",
-            "entity abstracts from facts and a template",
+            "texts whose every fact can be pointed at, checked and corrected",
             "2402.18873",
             {
                 "derive": "derive templates from texts and their facts, and measure it against gold references",
