@@ -6,15 +6,19 @@ from itertools import combinations, pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rapidfuzz import fuzz
 
 from tenfold.core.errors import ConfigError
 from tenfold.store import runs
-from tenfold.systems.slotsum.align import Span, align, select
+from tenfold.systems.slotsum.align import Span, _is_window, _start, _windows, align, select
 from tenfold.systems.slotsum.derive import derive_template, has_digit
 from tenfold.systems.slotsum.deriving import DeriveConfig, derive
+from tenfold.systems.slotsum.forms import forms
+from tenfold.systems.slotsum.reading import Reading
 from tenfold.systems.slotsum.relations import relate
 from tenfold.systems.slotsum.spans import token_f1
 from tenfold.systems.slotsum.templates import Slot, Template, Text, parse_template
+from tenfold.systems.slotsum.tokens import STOP_WORDS
 from tenfold.systems.slotsum.values import parse_value
 
 ALPHABET = st.text("aAé [\\]#?.,0319-３²/年月日北京e\u0301", max_size=40)
@@ -132,3 +136,94 @@ def test_eval_without_gold_is_refused(tmp_path):
     config = DeriveConfig(data=str(data), eval=True)
     with pytest.raises(ConfigError, match="gold"):
         derive(config, runs.start(tmp_path, "run", config))
+
+
+WORDS = [
+    "ada",
+    "Ada",
+    "Lovelace",
+    "lovelase",
+    "the",
+    "of",
+    "Lake",
+    "lake",
+    "Ardmoor",
+    "is",
+    "in",
+    "3rd",
+    "North",
+    "New",
+    "York",
+    ".",
+]
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=10), st.lists(st.sampled_from(WORDS[:-1]), min_size=1, max_size=4))
+def test_windows_equal_brute_force(text_words, value_words):
+    """Every window of content words that shares a word with a form, compared one by one."""
+    text, value = " ".join(text_words), parse_value(" ".join(value_words))
+    reading = Reading(text)
+    for form in forms(value):
+        kept = [word for word in form.words if word not in STOP_WORDS]
+        if kept:
+            assert sorted(set(_windows(form, reading))) == sorted(_slow_windows(form, kept, reading))
+
+
+def _slow_windows(form, kept, reading):
+    slack = 0 if form.ratio == 100 else min(2, len(kept) - 1)
+    anchors = {rank for word in kept for rank in reading.ranks(word)}
+    found = set()
+    for begin in range(len(reading.content)):
+        for stop in range(begin + 1, len(reading.content) + 1):
+            said = [token.folded for token in reading.window(begin, stop)]
+            ratio = fuzz.ratio(" ".join(sorted(kept)), " ".join(sorted(said)))
+            is_near = abs(stop - begin - len(kept)) <= slack and anchors & set(range(begin, stop)) and ratio >= form.ratio
+            if is_near and _reaches(begin, stop, kept, reading, slack) and _is_window(form, kept, reading, begin, stop):
+                found.add((_start(form, reading, begin), reading.window(begin, stop)[-1].end, form.weight * ratio / 100))
+    return found
+
+
+def _reaches(begin, stop, kept, reading, slack):
+    """Whether the window lies around one of its anchors as far as the form reaches."""
+    return any(
+        place - offset - slack <= begin <= place < stop for offset, word in enumerate(kept) for place in reading.ranks(word)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "surface"),
+    [
+        ("It is 28metre high.", "28.0 (metres)", "28metre"),
+        ("It has 1.8g of fat.", "1.8 g", "1.8g"),
+        ("The runway is 1.533 kilometer long.", "1533.0", "1.533 kilometer"),
+        ("He was born on the 23rd day of July in 1927.", "1927-07-23", "23rd day of July in 1927"),
+        ("He retired on 1969.09.01.", "1969-09-01", "1969.09.01"),
+        ("Advocado is a fruit.", "Avocado", "Advocado"),
+        ("He went to AFIT with an M.S. in 1962.", "AFIT, M.S. 1962", "AFIT with an M.S. in 1962"),
+        ("He is from the U.S.", "United_States", "U.S."),
+        ("镜月湖的最大岛是石鼓岛。", "石鼓岛", "石鼓岛"),
+        ("Their area codes are 234 and 330.", "234, 330", "234 and 330"),
+    ],
+)
+def test_values_are_found_as_they_are_written(text, value, surface):
+    assert next(text[span.start : span.end] for span in align(text, [("k", value)])) == surface
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Baku is a city.", "Baku Turkish Martyrs' Memorial"),
+        ("The United States is large.", "President_of_the_United_States"),
+        ("It lies in Pennsylvania.", "Adams_County,_Pennsylvania"),
+        ("Australia is large.", "Austria"),
+        ("市民住在京北。", "北京"),
+    ],
+)
+def test_a_part_that_names_something_else_is_not_the_value(text, value):
+    assert align(text, [("k", value)]) == []
+
+
+def test_years_inside_values_and_ordinals_inside_keys_are_facts_too():
+    facts = [("almaMater", "UT Austin, B.S. 1955"), ("1st_runway_Length", "300")]
+    template = derive_template("He got it in 1955. The 1st runway is 300 m long.", facts).template
+    assert str(template) == "He got it in [[almaMater.year]]. The [[1st]] runway is [[1st_runway_Length]] m long."

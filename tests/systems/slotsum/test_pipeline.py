@@ -14,7 +14,7 @@ from tenfold.nn.models import LoadedModel
 from tenfold.nn.reuse import Reusing
 from tenfold.nn.sampling import GenerationSettings
 from tenfold.store import runs
-from tenfold.systems.slotsum import evaluating, running, training
+from tenfold.systems.slotsum import evaluating, filling, running, training
 from tenfold.systems.slotsum.build import build_rows, overlap, split_of
 from tenfold.systems.slotsum.building import BuildConfig, build
 from tenfold.systems.slotsum.copying import CopyConstraint, read_source, trimmed
@@ -268,14 +268,14 @@ def test_a_title_of_ones_own(tmp_path, tiny, monkeypatch):
 
 
 def test_generate_and_fill_verbs(tmp_path, tiny, monkeypatch):
-    monkeypatch.setattr(running, "open_filler", lambda name, mode: LocalFiller(tiny, max_new_tokens=6))
+    monkeypatch.setattr(filling, "open_filler", lambda name, mode: LocalFiller(tiny, max_new_tokens=6))
     monkeypatch.setattr(
         running, "writer", lambda config, lang: LocalGenerator(tiny, settings=GenerationSettings(max_new_tokens=60))
     )
     config = running.GenerateConfig(limit=2)
     assert running.generate(config, runs.start(tmp_path, "g", config))["entities"] == 2
-    asked = running.FillConfig(limit=2)
-    metrics = running.fill(asked, runs.start(tmp_path, "f", asked))
+    asked = filling.FillConfig(limit=2)
+    metrics = filling.fill(asked, runs.start(tmp_path, "f", asked))
     assert metrics["valid_pointers"] == metrics["pointers"]
     assert metrics["supported"] == metrics["filled"]
 

@@ -1,4 +1,4 @@
-"""The verbs `generate`, `fill` and `run`: templates, values, and the whole method, for the entities of a file or for
+"""The verbs `generate` and `run`: templates, and the whole method, for the entities of a file or for
 one title."""
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,8 +26,7 @@ from tenfold.systems.slotsum.knowledge import InfoboxKB, KnowledgeBase
 from tenfold.systems.slotsum.leaks import Level
 from tenfold.systems.slotsum.provenance import Evidence
 from tenfold.systems.slotsum.rectify import Rules, Strategy
-from tenfold.systems.slotsum.summarize import Method, Summary, shortened, summarize
-from tenfold.systems.slotsum.templates import Slot
+from tenfold.systems.slotsum.summarize import Method, Summary, summarize
 
 Guarantee = Literal["none", "digits", "words", "values", "lexicon"]
 
@@ -53,19 +52,6 @@ class EntitiesConfig(Config):
 
 class GenerateConfig(EntitiesConfig):
     """Write a template for each entity."""
-
-
-class FillConfig(Config):
-    """Say what stands in each slot, from documents, with the place of each value."""
-
-    data: str = OWN
-    """Entities with documents; their keys are the slots."""
-    limit: int | None = Field(None, ge=1)
-    """Only the first entities."""
-    filler: str = "smollm2"
-    """Reads the values: a model as for `run`."""
-    mode: FillMode = "copy"
-    """copy, rank or free for a local model; chat for any."""
 
 
 class RunConfig(EntitiesConfig):
@@ -116,7 +102,7 @@ class GoldenGenerator:
 def generate(config: GenerateConfig, run: Run) -> Metrics:
     """A template for each entity that the run does not hold yet."""
     entities = load_entities(config.data)[: config.limit]
-    for entity in _left(entities, run, "Templates"):
+    for entity in left(entities, run, "Templates"):
         values = [*map(str, entity.infobox.values()), entity.title]
         written = writer(config, entity.lang).generate(entity.title, names_of(entity), values=values)
         run.add(entity.key, {"title": entity.title, **written_row(written)})
@@ -143,45 +129,6 @@ def written_row(written: Written) -> dict[str, Any]:
     }
 
 
-def fill(config: FillConfig, run: Run) -> Metrics:
-    """The slots of each entity that the run does not hold yet."""
-    entities = load_entities(config.data)[: config.limit]
-    filler: SlotFiller | None = None
-    for entity in _left(entities, run, "Entities"):
-        filler = filler or open_filler(config.filler, config.mode)
-        slots = [Slot(key) for key in names_of(entity)]
-        documents = shortened(entity.documents, entity.title)
-        filled = filler.fill(entity.title, slots, documents)
-        evidence = Evidence(entity.documents)
-        values = {
-            slot.key: {
-                "value": one.value,
-                "evidence": [vars(span) for span in one.evidence],
-                "valid": all(evidence.is_valid(span, one.value or "") for span in one.evidence),
-            }
-            for slot, one in zip(slots, filled.predictions, strict=True)
-        }
-        counts = {"encoded_tokens": filled.encoded_tokens, "separate_tokens": filled.separate_tokens}
-        run.add(entity.key, {"title": entity.title, "values": values, **counts})
-    return _fill_metrics(list(run.rows.values()))
-
-
-def _fill_metrics(rows: Sequence[dict[str, Any]]) -> Metrics:
-    values = [value for row in rows for value in row["values"].values()]
-    given = [value for value in values if value["value"] is not None]
-    encoded, separate = (sum(row[name] for row in rows) for name in ("encoded_tokens", "separate_tokens"))
-    return {
-        "entities": len(rows),
-        "slots": len(values),
-        "filled": len(given),
-        "supported": sum(bool(value["evidence"]) for value in given),
-        "pointers": sum(len(value["evidence"]) for value in given),
-        "valid_pointers": sum(len(value["evidence"]) for value in given if value["valid"]),
-        "encoded_tokens": encoded,
-        "fewer_tokens": separate / encoded if encoded else None,
-    }
-
-
 def run_all(config: RunConfig, run: Run) -> Metrics:
     """A grounded text for each entity that the run does not hold yet, with its explanation beside it.
 
@@ -192,7 +139,7 @@ def run_all(config: RunConfig, run: Run) -> Metrics:
     base = open_knowledge(config.kb, cache_folder() / "wikidata") if config.kb else None
     filler: SlotFiller | None = None
     generators: dict[str, TemplateGenerator] = {}
-    for entity in _left(entities, run, "Entities"):
+    for entity in left(entities, run, "Entities"):
         filler = filler or open_filler(config.filler or config.model, config.mode)
         if entity.lang not in generators:
             generators[entity.lang] = (
@@ -244,7 +191,8 @@ def names_of(entity: Entity) -> list[str]:
     return list(dict.fromkeys(["title", *(entity.keys or entity.infobox)]))
 
 
-def _left(entities: Sequence[Entity], run: Run, label: str) -> Iterator[Entity]:
+def left(entities: Sequence[Entity], run: Run, label: str) -> Iterator[Entity]:
+    """The entities that the run does not hold yet, behind a progress bar."""
     todo = [entity for entity in entities if entity.key not in run.rows]
     return track(todo, label, done=len(entities) - len(todo))
 
@@ -284,15 +232,6 @@ def _metrics(rows: Sequence[dict[str, Any]], config: RunConfig) -> Metrics:
 def describe_generate(metrics: Metrics) -> str:
     """What a person reads in the terminal."""
     return f"{metrics['entities']} templates, {metrics['slots']} slots; outside them: guarantee {metrics['guarantee']}"
-
-
-def describe_fill(metrics: Metrics) -> str:
-    """What a person reads in the terminal."""
-    fewer = f"{metrics['fewer_tokens']:.1f}" if metrics["fewer_tokens"] else "?"
-    return (
-        f"{metrics['filled']} of {metrics['slots']} slots filled, {metrics['supported']} with a place in a document\n"
-        f"{metrics['valid_pointers']} of {metrics['pointers']} pointers are valid; {fewer} times fewer tokens encoded"
-    )
 
 
 def describe_run(metrics: Metrics) -> str:

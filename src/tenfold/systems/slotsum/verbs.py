@@ -18,7 +18,7 @@ VERBS = {
     "derive": Verb(deriving.DeriveConfig, deriving.derive, deriving.describe),
     "train": Verb(training.TrainConfig, training.train, training.describe),
     "generate": Verb(running.GenerateConfig, running.generate, running.describe_generate),
-    "fill": Verb(running.FillConfig, running.fill, running.describe_fill),
+    "fill": Verb(filling.FillConfig, filling.fill, filling.describe),
     "run": Verb(running.RunConfig, running.run_all, running.describe_run, page.build_run),
     "eval": Verb(evaluating.EvalConfig, evaluating.evaluate, evaluating.describe, page.build_eval),
     "inject": Verb(injecting.InjectConfig, injecting.inject, injecting.describe, page.build_inject),
