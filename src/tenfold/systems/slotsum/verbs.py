@@ -6,6 +6,7 @@ from tenfold.systems.slotsum import (
     deriving,
     evaluating,
     explaining,
+    filling,
     indexing,
     injecting,
     page,
