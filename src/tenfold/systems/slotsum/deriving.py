@@ -10,7 +10,7 @@ from tenfold.store.progress import track
 from tenfold.store.runs import Run
 from tenfold.systems.slotsum.data import Example, load_examples
 from tenfold.systems.slotsum.derive import build, derive_template, has_digit
-from tenfold.systems.slotsum.spans import count
+from tenfold.systems.slotsum.spans import count, count_kinds
 
 
 class DeriveConfig(Config):
@@ -48,6 +48,7 @@ def _row(example: Example) -> dict[str, Any]:
         "lossless": derived.template.render(derived.surfaces) == example.text,
         "digit_before": has_digit(build(example.text, named).template.prose),
         "digit_after": has_digit(derived.template.prose),
+        "kinds": count_kinds(example.text, derived.spans, example.gold),
         **vars(counts),
     }
 
@@ -72,7 +73,15 @@ def _against_gold(rows: Sequence[dict[str, Any]]) -> Metrics:
         "precision_raw": _share(right, right + wrong + unjudged),
         "entity_recall": _share(found, entities),
         "gold_entities": entities,
+        "precision_by_kind": {
+            kind: _share(*_summed(rows, kind)) for kind in sorted({key for row in rows for key in row["kinds"]})
+        },
     }
+
+
+def _summed(rows: Sequence[dict[str, Any]], kind: str) -> tuple[int, int]:
+    right, judged = (sum(row["kinds"].get(kind, (0, 0))[place] for row in rows) for place in (0, 1))
+    return right, judged
 
 
 def _share(part: int, whole: int) -> float | None:

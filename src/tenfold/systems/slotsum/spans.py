@@ -28,6 +28,13 @@ def count(text: str, spans: Sequence[Span], gold: Mapping[str, Sequence[str]]) -
     return Counts(len(right), len(judged) - len(right), len(named) - len(judged), len(gold), len(found))
 
 
+def count_kinds(text: str, spans: Sequence[Span], gold: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
+    """Per kind of value: spans right, and spans judged."""
+    kinds = dict.fromkeys(span.kind for span in spans if span.value)
+    counts = {kind: count(text, [span for span in spans if span.kind == kind], gold) for kind in kinds}
+    return {kind: [one.right, one.right + one.wrong] for kind, one in counts.items()}
+
+
 def _best(surface: str, references: Sequence[str]) -> float:
     return max((token_f1(surface, reference) for reference in references), default=0.0)
 
