@@ -226,4 +226,4 @@ def test_a_part_that_names_something_else_is_not_the_value(text, value):
 def test_years_inside_values_and_ordinals_inside_keys_are_facts_too():
     facts = [("almaMater", "UT Austin, B.S. 1955"), ("1st_runway_Length", "300")]
     template = derive_template("He got it in 1955. The 1st runway is 300 m long.", facts).template
-    assert str(template) == "He got it in [[almaMater.year]]. The [[1st]] runway is [[1st_runway_Length]] m long."
+    assert str(template) == "He got it in [[almaMater.year]]. The [[1st]] runway is [[1st_runway_Length]] long."
