@@ -21,7 +21,7 @@ from tenfold.systems.slotsum.units import UNITS, shared_scale
 from tenfold.systems.slotsum.values import NUMBER, NUMBER_WORDS, SCALES, Value, parse_value, read_number
 
 SPAN_COST = 0.5  # in characters
-NEAR_WORD = 75.0
+NEAR_WORD = 78.0
 """Likeness from which two words of a window and its form count as one word, misspelt."""
 CLAUSE_WORDS = frozenset(
     [
@@ -162,7 +162,8 @@ def _says(said: Sequence[str], kept: Sequence[str]) -> bool:
         for place, word in enumerate(said)
         if word not in kept and not any(fuzz.ratio(word, other) >= NEAR_WORD for other in spare)
     ]
-    return not foreign or (len(kept) > 2 and len(foreign) == 1 and 0 < foreign[0] < len(said) - 1)
+    is_inside = len(foreign) == 1 and 0 < foreign[0] < len(said) - 1
+    return not foreign or (len(kept) > 2 and is_inside and set(kept) <= set(said))
 
 
 def _numbers(value: Value, reading: Reading) -> Iterator[tuple[int, int, float]]:

@@ -21,6 +21,7 @@ from typing import Literal
 from tenfold.systems.slotsum.align import Span
 from tenfold.systems.slotsum.dates import Date, SlashDate
 from tenfold.systems.slotsum.derive import Derivation
+from tenfold.systems.slotsum.forms import DEMONYMS
 from tenfold.systems.slotsum.tokens import STOP_WORDS, fold, words
 from tenfold.systems.slotsum.units import UNITS
 from tenfold.systems.slotsum.values import NUMBER, Value, parse_value
@@ -127,7 +128,8 @@ def _is_error(written: str, true: Value) -> bool:
         return any(None not in pair and pair[0] != pair[1] for pair in pairs)
     if said.amount is not None and true.amount is not None:
         return said.unit != true.unit or said.amount != true.amount
-    return are_apart(said, true)
+    names = DEMONYMS.get(fold(true.text), "").split()
+    return are_apart(said, true) and fold(written) not in names
 
 
 def _planted(kind: ErrorKind, place: _Place, pool: Pool, random: Random) -> str | None:

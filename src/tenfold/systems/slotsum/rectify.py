@@ -145,7 +145,8 @@ def _decide(slot: Slot, prediction: Prediction, fact: Fact | None, context: _Con
 
 def _verified(decision: Decision, fact: Fact, best: Sequence[Statement], context: _Context) -> Decision:
     assert decision.predicted is not None
-    said = [(relation_to(decision.predicted, one), one) for one in best]
+    comparable = [one for one in best if _is_comparable(decision.predicted, one.value)] or best
+    said = [(relation_to(decision.predicted, one), one) for one in comparable]
     for relation, one in said:
         if relation in ("equal", "compatible"):
             source = StatementRef(context.entity, fact.key, one.id, one.rank)
@@ -189,6 +190,12 @@ def _unknown_to_base(decision: Decision, rules: Rules) -> Decision:
     if rules.strategy == "verify" and rules.unknown == "hedge":
         return replace(decision, action="missing", surface=HEDGES[rules.lang].format(label=label), reason=reason)
     return replace(decision, action="discarded", surface=None, reason=reason)
+
+
+def _is_comparable(said: str, value: str) -> bool:
+    """Whether both are dates, both numbers, or both names; a key of several values may hold more than one kind."""
+    kinds = [parse_value(text).kind for text in (said, value)]
+    return kinds[0] == kinds[1] or not {*kinds} & {"date", "quantity"}
 
 
 def relation_to(said: str, statement: Statement) -> Relation:

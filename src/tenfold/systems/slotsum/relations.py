@@ -11,8 +11,10 @@ from typing import Literal
 
 from rapidfuzz import fuzz
 
+from tenfold.systems.slotsum.align import candidates
 from tenfold.systems.slotsum.dates import Date
 from tenfold.systems.slotsum.forms import forms
+from tenfold.systems.slotsum.reading import Reading
 from tenfold.systems.slotsum.tokens import STOP_WORDS, fold, words
 from tenfold.systems.slotsum.units import shared_scale
 from tenfold.systems.slotsum.values import Value, parse_value
@@ -20,9 +22,10 @@ from tenfold.systems.slotsum.values import Value, parse_value
 Relation = Literal["equal", "compatible", "different", "unknown"]
 HONORIFICS = frozenset(["mr", "mrs", "ms", "dr", "prof", "professor", "sir", "dame", "lord", "lady", "st"])
 CODE_DIGITS = 8
-LONG_FORM = 0.90
-LIKE = 80.0
-"""Likeness from which two names may be spellings of one, so that they are not called different."""
+LONG_FORM, BARE = 0.90, 0.97
+DISAMBIGUATOR = re.compile(r"\s*\([^()]*\)\s*$")
+LIKE, LIKE_ALONE = 75.0, 88.0
+"""Likeness from which two words may be spellings of one, among others and alone; then names are not called different."""
 
 
 def relate_texts(first: str, second: str) -> Relation:
@@ -110,14 +113,27 @@ def _relate_names(a: Value, b: Value) -> Relation:
         return "compatible"
     if _fits_initials(first, second):
         return "compatible"
-    is_like = _digits(a.text) == _digits(b.text) and (_is_like(first, b) or _is_like(second, a))
-    return "unknown" if is_like else "different"
+    is_like = _digits(a.text) == _digits(b.text) and (_is_like(a, b) or _is_like(b, a))
+    return "unknown" if is_like or _is_said(a, b) or _is_said(b, a) else "different"
 
 
-def _is_like(said: tuple[str, ...], value: Value) -> bool:
-    """Whether a name may be a misspelling of the value, or of one of its longer forms."""
-    target = " ".join(sorted(said))
-    return any(fuzz.ratio(target, " ".join(sorted(form))) >= LIKE for form in _long_forms_of(value))
+def _is_like(said: Value, value: Value) -> bool:
+    """Whether a name may be a misspelling of the value, or of one of its longer forms: word by word."""
+    words_said = _kept(DISAMBIGUATOR.sub("", said.text))
+    return any(_is_misspelt(words_said, form) for form in _long_forms_of(value))
+
+
+def _is_misspelt(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
+    left = [word for word in first if word not in second]
+    rest = [word for word in second if word not in first]
+    least = LIKE_ALONE if len(first) == 1 else LIKE
+    return len(left) == len(rest) and all(max(fuzz.ratio(word, other) for other in rest) >= least for word in left)
+
+
+def _is_said(text: Value, value: Value) -> bool:
+    """Whether the aligner would find the value in the whole of the text."""
+    spans = candidates(Reading(text.text), "", value.text)
+    return any(not _kept(text.text[: span.start]) and not _kept(text.text[span.end :]) for span in spans)
 
 
 def _kept(text: str) -> tuple[str, ...]:
@@ -139,7 +155,10 @@ def _forms_of(value: Value) -> frozenset[tuple[str, ...]]:
 
 @lru_cache(maxsize=65536)
 def _long_forms_of(value: Value) -> tuple[tuple[str, ...], ...]:
-    return tuple(form.words for form in forms(value) if form.weight > LONG_FORM)
+    """The bare name, and its forms of some weight, without function words."""
+    shorter = (form.words for form in forms(value) if LONG_FORM < form.weight < BARE)
+    named = (_kept(DISAMBIGUATOR.sub("", value.text)), *shorter)
+    return tuple(tuple(word for word in one if word not in STOP_WORDS) for one in named)
 
 
 def _is_form(said: tuple[str, ...], value: Value) -> bool:

@@ -75,7 +75,7 @@ def parse_value(raw: str) -> Value:
     quantity = _parse_quantity(text)
     if quantity:
         return quantity
-    if "," in text and NUMBERS.fullmatch(text):
+    if ("," in text or " and " in text) and NUMBERS.fullmatch(text):
         return Value(text, "list", parts=tuple(LIST_MARK.split(text)))
     return Value(text, "code" if CODE.fullmatch(text) and len(text) > 2 else "string")
 
