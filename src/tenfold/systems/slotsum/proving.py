@@ -26,9 +26,11 @@ from tenfold.systems.slotsum.grammar import LeakProof, MaskTable, mask_table
 from tenfold.systems.slotsum.leaks import LEVELS, Level, Policy, closed_words, has_number, policy, split_words, violations
 from tenfold.systems.slotsum.prompting import few_shot_prompt
 from tenfold.systems.slotsum.templates import parse_template
+from tenfold.systems.slotsum.tokens import fold
 
 NUM_ROWS = 64
 TEMPERATURE = 2.0
+LEAN_TO_BRACKETS, LEAN_TO_TRAPS = 14.0, 8.0
 PER_POLICY = 100
 """Templates of one random model under one policy."""
 
@@ -58,9 +60,9 @@ class RandomModel:
     batch_size = 1
     max_positions = 10**9
 
-    def __init__(self, vocab_size: int, seed: int) -> None:
-        self.vocab_size = vocab_size
-        self.rows_RV = torch.randn(NUM_ROWS, vocab_size, generator=torch.Generator().manual_seed(seed)) * 4
+    def __init__(self, lean_V: Tensor, seed: int) -> None:
+        self.vocab_size = len(lean_V)
+        self.rows_RV = torch.randn(NUM_ROWS, self.vocab_size, generator=torch.Generator().manual_seed(seed)) * 4 + lean_V
         self.length = 0
 
     @property
@@ -134,7 +136,8 @@ def _random_portion(
     loaded: models.LoadedModel, rules: Policy, count: int, start: int, config: ProveConfig
 ) -> dict[str, object]:
     table = mask_table(loaded.tokenizer, rules, loaded.eos_ids)
-    engine = RandomModel(loaded.engine.vocab_size, derive_seed(config.seed, rules.level, start))
+    lean_V = leaning(table.trie.texts, rules, loaded.engine.vocab_size)
+    engine = RandomModel(lean_V, derive_seed(config.seed, rules.level, start))
     found: list[str] = []
     tokens = slots = 0
     for number in range(count):
@@ -147,6 +150,18 @@ def _random_portion(
         found += violations(template, rules)
         tokens, slots = tokens + length, slots + len(template.slots)
     return {"level": rules.level, "templates": count, "violations": found, "tokens": tokens, "slots": slots}
+
+
+def leaning(texts: Sequence[bytes], rules: Policy, vocab_size: int) -> Tensor:
+    """[V]: how much likelier than others the tokens are at which a template may go wrong."""
+    beginnings = {word[:size] for words in rules.forbidden for word in words for size in range(2, len(word) + 1)}
+    lean_V = torch.zeros(vocab_size)
+    for number, text in enumerate(texts):
+        if b"[" in text or b"]" in text:
+            lean_V[number] = LEAN_TO_BRACKETS
+        elif len(text) == 1 or fold(text.decode(errors="ignore").strip()) in beginnings:
+            lean_V[number] = LEAN_TO_TRAPS
+    return lean_V
 
 
 def _write(
