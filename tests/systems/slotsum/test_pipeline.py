@@ -296,6 +296,12 @@ def test_data_sets_of_our_own_entities(tmp_path):
     assert overlap(Counter("aab"), Counter("ab")) == pytest.approx(2 / 3)
 
 
+def shares_of_words(texts, references):
+    """Stands for a learned measure."""
+    pairs = zip(texts, references, strict=True)
+    return [len(set(text.split()) & set(wanted.split())) / len(set(wanted.split())) for text, wanted in pairs]
+
+
 def own_texts(tmp_path):
     data = tmp_path / "texts.jsonl"
     rows = [
@@ -315,13 +321,21 @@ def own_texts(tmp_path):
 def test_eval_compares_all_arms_and_resumes(tmp_path, tiny, monkeypatch):
     monkeypatch.setattr(evaluating.models, "load", lambda name: tiny)
     config = evaluating.EvalConfig(
-        data=own_texts(tmp_path), limit=3, plain="tiny", kv="tiny", rewriter="tiny", max_new_tokens=60, tuned=True
+        data=own_texts(tmp_path),
+        limit=3,
+        plain="tiny",
+        kv="tiny",
+        rewriter="tiny",
+        max_new_tokens=60,
+        tuned=True,
+        likeness=f"{__name__}:shares_of_words",
     )
     whole = runs.start(tmp_path, "whole", config)
     metrics = evaluating.evaluate(config, whole)
     assert {"plain", "KV", "rewriter", "oracle", "slots verify 1", "slots keep 0.2"} <= set(metrics["arms"])
     assert metrics["arms"]["oracle"]["false_facts"] == 0
     assert metrics["arms"]["oracle"]["missing"] == 0
+    assert metrics["arms"]["oracle"]["likeness"] > 0.5
     assert metrics["valid_pointers"] in (1.0, None)
     assert len(metrics["curve"]["verify"]) == 4
     assert build_eval(list(whole.rows.values()), metrics).exhibits

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tenfold.core.config import Config, Names
 from tenfold.core.errors import ConfigError
+from tenfold.core.registry import load_target
 from tenfold.core.records import Metrics
 from tenfold.evals.statistics import cluster_mean, cluster_ratio
 from tenfold.nn import models
@@ -21,7 +22,7 @@ from tenfold.systems.slotsum.fill import LocalFiller
 from tenfold.systems.slotsum.generate import Writing, local_generator
 from tenfold.systems.slotsum.grounded import Grounded, build_grounded
 from tenfold.systems.slotsum.leaks import Level
-from tenfold.systems.slotsum.metrics import SlotCounts, key_counts, score_facts, value_counts
+from tenfold.systems.slotsum.metrics import Likeness, SlotCounts, key_counts, score_facts, value_counts
 from tenfold.systems.slotsum.provenance import Evidence
 from tenfold.systems.slotsum.rectify import Strategy
 from tenfold.systems.slotsum.rouge import rouge
@@ -66,6 +67,8 @@ class EvalConfig(Config):
     """What cannot stand outside slots."""
     max_new_tokens: int = Field(160, ge=16)
     """Longest template or text in tokens."""
+    likeness: str = ""
+    """A learned measure beside ROUGE, as module:function from (texts, references) to a score each: BERTScore, entailment."""
     seed: int = 0
     """Of the entities, of what is corrupted, and of the shares."""
 
@@ -157,6 +160,7 @@ def _judged(text: str, entity: Grounded) -> dict[str, Any]:
 
 def _metrics(rows: Sequence[Mapping[str, Any]], config: EvalConfig) -> Metrics:
     names = list(rows[0]["arms"])
+    likeness: Likeness | None = load_target(config.likeness) if config.likeness else None
     clusters = [row["key"] for row in rows]
     encoded, separate = (sum(row[name] for row in rows) for name in ("encoded_tokens", "separate_tokens"))
     pointers, valid = (sum(row[name] for row in rows) for name in ("pointers", "valid_pointers"))
@@ -168,13 +172,20 @@ def _metrics(rows: Sequence[Mapping[str, Any]], config: EvalConfig) -> Metrics:
         "pointers": pointers,
         "valid_pointers": valid / pointers if pointers else None,
         "fewer_tokens": separate / encoded if encoded else None,
-        "arms": {name: _arm([row["arms"][name] for row in rows], clusters) for name in names},
+        "arms": {name: _arm([row["arms"][name] for row in rows], clusters) | _liked(rows, name, likeness) for name in names},
         "false_facts_against_plain": _against(rows, clusters, "plain"),
         "curve": {
             strategy: [[ratio, _false_rate(rows, arm_name(strategy, ratio))] for ratio in config.fact_ratios]
             for strategy in config.strategies
         },
     }
+
+
+def _liked(rows: Sequence[Mapping[str, Any]], name: str, likeness: Likeness | None) -> dict[str, float]:
+    if likeness is None:
+        return {}
+    scores = likeness([row["arms"][name]["text"] for row in rows], [row["target"] for row in rows])
+    return {"likeness": sum(scores) / len(scores)}
 
 
 def _counted(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, float]:
