@@ -8,8 +8,8 @@ from pydantic import Field
 
 from tenfold.core.config import Config, Names
 from tenfold.core.errors import ConfigError
-from tenfold.core.registry import load_target
 from tenfold.core.records import Metrics
+from tenfold.core.registry import load_target
 from tenfold.evals.statistics import cluster_mean, cluster_ratio
 from tenfold.nn import models
 from tenfold.nn.models import LoadedModel

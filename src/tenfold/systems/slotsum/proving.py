@@ -1,7 +1,8 @@
 """The verb `prove`: random models write templates under each level; how many leak, and what do the masks cost?
 
 A random model is a table of random logits, one row for the last token, drawn at a temperature. It leans towards
-brackets, single bytes and beginnings of forbidden words: it tries everything, and costs next to nothing. With `model`, a real one writes too, with and without masks, on the same prompts.
+brackets, single bytes and beginnings of forbidden words: it tries everything, and costs next to nothing. With
+`model`, a real one writes too, with and without masks, on the same prompts.
 """
 
 import time
