@@ -7,6 +7,7 @@ word has ended.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from tenfold.nn.utf8 import is_beginning
@@ -19,7 +20,36 @@ MOST_TRIED = 4000
 FILLERS = (b"x", b"q", b"z", b"e")
 """Letters to write on with where a forbidden word must not end."""
 CONTINUATIONS = tuple(bytes([byte]) for byte in range(0x80, 0xC0))
+EXAMPLES = 3
 Mode = Literal["prose", "escape", "open", "key", "close"]
+
+
+@lru_cache(maxsize=4096)
+def endings(pending: bytes) -> tuple[bytes, ...]:
+    """Bytes that make an unfinished character whole: a few letters and a few other characters, none of them a number.
+
+    Of characters of two bytes all of them.
+    """
+    found: dict[bool, list[bytes]] = {True: [], False: []}
+    most = EXAMPLES if len(pending) > 1 or pending[0] >= 0xE0 else len(CONTINUATIONS)
+    for ending in _endings(pending):
+        letter = (pending + ending).decode()
+        kind = found[letter.isalnum()]
+        if len(kind) < most and not has_number(letter):
+            kind.append(ending)
+        if all(len(kind) == most for kind in found.values()):
+            break
+    return (*found[False], *found[True])
+
+
+def _endings(pending: bytes) -> Iterator[bytes]:
+    for byte in CONTINUATIONS:
+        if is_beginning(pending + byte):
+            try:
+                (pending + byte).decode()
+                yield byte
+            except UnicodeDecodeError:
+                yield from (byte + rest for rest in _endings(pending + byte))
 
 
 @dataclass(eq=False)
@@ -237,10 +267,17 @@ class TemplateMachine:
                 break
         return None
 
+    def _lexicon_endings(self, state: State) -> Iterator[bytes]:
+        """What makes the unfinished character one of those with which a word of the lexicon goes on."""
+        for letter in self.lexicon.nodes[state.place].children:
+            if letter.encode().startswith(state.pending):
+                yield letter.encode()[len(state.pending) :]
+
     def _moves(self, state: State) -> Iterator[bytes]:
         """What may help to end a text."""
         if state.pending:
-            yield from CONTINUATIONS
+            yield from endings(state.pending)
+            yield from self._lexicon_endings(state)
         elif state.mode == "key":
             node = self.keys.nodes[state.place]
             yield from ([b"]"] if node.ends else [letter.encode("latin-1") for letter in node.children])
