@@ -42,6 +42,8 @@ class Written:
     attempts: int = 1
     num_tokens: int = 0
     repaired: tuple[str, ...] = field(default=())
+    is_listing: bool = False
+    """The model wrote no slot, and a plain list of the keys stands for its template."""
 
 
 class TemplateGenerator(Protocol):
@@ -79,16 +81,26 @@ class LocalGenerator:
     def generate(
         self, title: str, keys: Sequence[str], *, documents: Sequence[Document] = (), values: Iterable[str] = ()
     ) -> Written:
-        question = template_prompt(title, keys, documents) if self.is_tuned else few_shot_prompt(title, keys, self.lang)
-        prompt = models.chat_ids(self.loaded.tokenizer, [{"role": "user", "content": question}])
         constraint = self._constraint(keys, values)
-        stopper = Stopper(max_new_tokens=self.settings.max_new_tokens, eos_ids=self.loaded.eos_ids)
+        stopper = Stopper(
+            max_new_tokens=self.settings.max_new_tokens,
+            eos_ids=self.loaded.eos_ids,
+            stop_strings=() if self.is_tuned else ("\n",),
+            tokenizer=self.loaded.tokenizer,
+        )
+        prompt = self._prompt(title, keys, documents)
         result = generation.generate(self.loaded.engine, prompt, self.settings, stopper, constraint=constraint)
         tokens = [token for token in result.tokens if token not in self.loaded.eos_ids]
-        text = str(self.loaded.tokenizer.decode(tokens, skip_special_tokens=constraint is None))
+        text = str(self.loaded.tokenizer.decode(tokens, skip_special_tokens=constraint is None)).strip()
         if constraint is None:
             return Written(parse_leniently(text), None, "none", num_tokens=len(result.tokens))
         return Written(parse_template(text), self.level, "decode", num_tokens=len(result.tokens))
+
+    def _prompt(self, title: str, keys: Sequence[str], documents: Sequence[Document]) -> list[int]:
+        if not self.is_tuned:
+            return models.text_ids(self.loaded.tokenizer, few_shot_prompt(keys, self.lang))
+        turn = {"role": "user", "content": template_prompt(title, keys, documents)}
+        return models.chat_ids(self.loaded.tokenizer, [turn])
 
     def _constraint(self, keys: Sequence[str], values: Iterable[str]) -> LeakProof | None:
         if self.level is None:
@@ -130,7 +142,7 @@ class ChatGenerator:
             ProviderError: the model could not be asked.
         """
         rules = policy(self.level, keys, values, lexicon=self.lexicon)
-        question = few_shot_prompt(title, keys, self.lang)
+        question = few_shot_prompt(keys, self.lang)
         problem = ""
         for attempt in range(1, MOST_ATTEMPTS + 1):
             request = ChatRequest((user(question),), max_tokens=self.max_tokens, temperature=0.0 if attempt == 1 else 0.7,

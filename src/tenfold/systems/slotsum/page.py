@@ -44,7 +44,7 @@ def _coloured(row: Mapping[str, Any]) -> ColouredText:
     legend = {"prose": "written by the model", **MEANINGS}
     return ColouredText(
         title=row["title"],
-        caption=f"The model's template: {row['template']}",
+        caption=f"{'The model wrote no slot, so the keys are listed' if row['is_listing'] else 'The template'}: {row['template']}",
         spans=spans,
         legend={name: meaning for name, meaning in legend.items() if name in used},
     )

@@ -44,10 +44,12 @@ def list_facts(facts: Facts) -> str:
     return "; ".join(f"{key}: {clean(value)}" for key, value in facts)
 
 
-def few_shot_prompt(title: str, keys: Sequence[str], lang: str = "en") -> str:
-    """What asks a model that was not fine-tuned: two templates of our own stand before."""
-    name = "template_few_zh" if lang == "zh" else "template_few"
-    return render(name, title=clean(title), keys=list_keys(keys))
+def few_shot_prompt(keys: Sequence[str], lang: str = "en") -> str:
+    """What asks a model that was not fine-tuned: templates of our own stand before. It is a text to be continued.
+
+    The title is not told: what a model does not know it cannot write outside a slot.
+    """
+    return render("template_few_zh" if lang == "zh" else "template_few", keys=list_keys(keys))
 
 
 def template_prompt(title: str, keys: Sequence[str], documents: Sequence[Document] = ()) -> str:

@@ -100,7 +100,7 @@ def prove(config: ProveConfig, run: Run) -> Metrics:
     todo: list[tuple[Level, int]] = [(level, start) for level, start in portions if f"{level}-{start}" not in run.rows]
     for level, start in track(todo, "Templates, by the hundred", done=len(portions) - len(todo)):
         count = min(PER_POLICY, config.templates - start)
-        keys, values, _ = subjects[start // PER_POLICY % len(subjects)]
+        keys, values = subjects[start // PER_POLICY % len(subjects)]
         rules = policy(level, keys, values, lexicon=lexicon)
         run.add(f"{level}-{start}", _random_portion(loaded, rules, count, start, config))
     if config.model:
@@ -108,28 +108,26 @@ def prove(config: ProveConfig, run: Run) -> Metrics:
     return _metrics(config, run)
 
 
-Subject = tuple[list[str], list[str], str]
+Subject = tuple[list[str], list[str]]
 
 
 def _subjects(data: str) -> list[Subject]:
-    """(keys, values, title) of entities."""
+    """(keys, values) of entities, the title among both."""
     if data == OWN:
         own = load_entities(OWN)
-        return [([*one.infobox], [*map(str, one.infobox.values()), one.title], one.title) for one in own]
+        return [(["title", *one.infobox], [*map(str, one.infobox.values()), one.title]) for one in own]
     seen: dict[str, Example] = {}
     for example in load_examples(data):
         seen.setdefault(example.entry, example)
-    return [
-        ([key for key, _ in one.facts], [value for _, value in one.facts], one.facts[0][1])
-        for one in list(seen.values())[:500]
-    ]
+    entries = list(seen.values())[:500]
+    return [([key for key, _ in one.facts], [value for _, value in one.facts]) for one in entries]
 
 
 def _lexicon(subjects: Sequence[Subject]) -> frozenset[str]:
     """Words of the prompts: enough for a list, and none of them a value or a number."""
-    words = {word for _, _, title in subjects for word in split_words(few_shot_prompt(title, ["title"]))}
+    words = set(split_words(few_shot_prompt(["title"])))
     closed = {word for sequence in closed_words() for word in sequence}
-    named = {word for _, values, _ in subjects for value in values for word in split_words(value)}
+    named = {word for _, values in subjects for value in values for word in split_words(value)}
     return frozenset(word for word in words if word not in closed | named and not has_number(word))
 
 
@@ -185,9 +183,9 @@ def _prove_model(
     jobs: list[tuple[Level, int]] = [(level, number) for level in LEVELS for number in range(config.model_templates)]
     todo: list[tuple[Level, int]] = [(level, number) for level, number in jobs if f"model-{level}-{number}" not in run.rows]
     for level, number in track(todo, "Templates of the model", done=len(jobs) - len(todo)):
-        keys, values, title = subjects[number % len(subjects)]
+        keys, values = subjects[number % len(subjects)]
         rules = policy(level, keys, values, lexicon=lexicon)
-        prompt = models.chat_ids(loaded.tokenizer, [{"role": "user", "content": few_shot_prompt(title, keys)}])
+        prompt = models.text_ids(loaded.tokenizer, few_shot_prompt(keys))
         settings = GenerationSettings(
             max_new_tokens=config.max_new_tokens, do_sample=True, seed=derive_seed(config.seed, level, number)
         )

@@ -221,6 +221,7 @@ def _metrics(rows: Sequence[dict[str, Any]], config: RunConfig) -> Metrics:
         "slots": len(slots),
         **{action: sum(slot["action"] == action for slot in slots) for action in actions},
         "sourced": sum(slot["source"] is not None for slot in standing) / len(standing) if standing else None,
+        "listings": sum(row["is_listing"] for row in rows),
         "valid_pointers": all(row["valid"] for row in rows),
         "fewer_tokens": separate / encoded if encoded else None,
         "strategy": config.strategy,

@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tenfold.core.errors import ConfigError
 from tenfold.systems.slotsum.documents import Document, clip
 from tenfold.systems.slotsum.fill import Filled, SlotFiller
 from tenfold.systems.slotsum.generate import TemplateGenerator, Written
-from tenfold.systems.slotsum.knowledge import Fact, KnowledgeBase, Statement
+from tenfold.systems.slotsum.knowledge import Fact, KnowledgeBase, Statement, label_of
 from tenfold.systems.slotsum.rectify import Rectified, Rules, rectify
+from tenfold.systems.slotsum.templates import ANONYMOUS, Slot, Template, Text
 from tenfold.systems.slotsum.values import clean
 
 MOST_WORDS = 400
@@ -38,6 +39,7 @@ class Summary:
             "template": str(self.written.template),
             "guarantee": self.written.guarantee,
             "guarantee_by": self.written.guarantee_by,
+            "is_listing": self.written.is_listing,
             "slots": [decision.row for decision in self.rectified.decisions],
             "entity": self.entity,
             "documents": [vars(document) for document in self.documents],
@@ -80,10 +82,29 @@ def summarize(
     read = shortened(documents, title)
     values = [one.value for fact in facts for one in fact.values] + [clean(title)]
     written = method.generator.generate(title, ["title", *(name for name in names if name != "title")], values=values)
+    if not says_something(written.template):
+        plain = listing(names, lang)
+        written = replace(written, template=plain, guarantee=None, guarantee_by="none", is_listing=True)
     filled = method.filler.fill(title, written.template.slots, read)
     known = [*facts, *_title_fact(title, facts)]
     rectified = rectify(written.template, filled.predictions, known, entity=found or "", rules=method.rules)
     return Summary(title, tidy(rectified.text), written, filled, rectified, tuple(documents), found or "")
+
+
+def says_something(template: Template) -> bool:
+    """Whether a template has a slot beside the title; a model that was not trained may write none."""
+    return any(slot.key != "title" and not slot.key.startswith(ANONYMOUS) for slot in template.slots)
+
+
+def listing(keys: Sequence[str], lang: str = "en") -> Template:
+    """The plainest template there is: the title, and each key with its slot."""
+    colon, stop = ("：", "。") if lang == "zh" else (": ", ". ")
+    pieces: list[Text | Slot] = [Slot("title"), Text(stop)]
+    for key in keys:
+        if key != "title":
+            label = label_of(key)
+            pieces += [Text(label[:1].upper() + label[1:] + colon), Slot(key), Text(stop)]
+    return Template(tuple(pieces))
 
 
 def shortened(documents: Sequence[Document], title: str, most_words: int = MOST_WORDS) -> list[Document]:
