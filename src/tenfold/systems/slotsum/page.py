@@ -42,9 +42,10 @@ def _coloured(row: Mapping[str, Any]) -> ColouredText:
     spans = [Span(piece["text"], piece["slot"]["action"] if "slot" in piece else "prose") for piece in pieces_of(row)]
     used = {span.source for span in spans}
     legend = {"prose": "written by the model", **MEANINGS}
+    made = "The model wrote no slot, so the keys are listed" if row["is_listing"] else "The template"
     return ColouredText(
         title=row["title"],
-        caption=f"{'The model wrote no slot, so the keys are listed' if row['is_listing'] else 'The template'}: {row['template']}",
+        caption=f"{made}: {row['template']}",
         spans=spans,
         legend={name: meaning for name, meaning in legend.items() if name in used},
     )
