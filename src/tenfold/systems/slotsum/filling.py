@@ -12,7 +12,7 @@ from tenfold.systems.slotsum.entities import OWN, load_entities
 from tenfold.systems.slotsum.fill import FillMode, SlotFiller, open_filler
 from tenfold.systems.slotsum.provenance import Evidence
 from tenfold.systems.slotsum.running import left, names_of
-from tenfold.systems.slotsum.summarize import shortened
+from tenfold.systems.slotsum.shortening import shortened
 from tenfold.systems.slotsum.templates import Slot
 
 

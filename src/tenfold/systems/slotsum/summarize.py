@@ -6,16 +6,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tenfold.core.errors import ConfigError
-from tenfold.systems.slotsum.documents import Document, clip
+from tenfold.systems.slotsum.documents import Document
 from tenfold.systems.slotsum.fill import Filled, SlotFiller
 from tenfold.systems.slotsum.generate import TemplateGenerator, Written
 from tenfold.systems.slotsum.knowledge import Fact, KnowledgeBase, Statement, label_of
 from tenfold.systems.slotsum.rectify import Rectified, Rules, rectify
+from tenfold.systems.slotsum.shortening import shortened
 from tenfold.systems.slotsum.templates import ANONYMOUS, Slot, Template, Text
 from tenfold.systems.slotsum.values import clean
-
-MOST_WORDS = 400
-"""Words of the documents that a model reads."""
 
 
 @dataclass(frozen=True)
@@ -105,26 +103,6 @@ def listing(keys: Sequence[str], lang: str = "en") -> Template:
             label = label_of(key)
             pieces += [Text(label[:1].upper() + label[1:] + colon), Slot(key), Text(stop)]
     return Template(tuple(pieces))
-
-
-def shortened(documents: Sequence[Document], title: str, most_words: int = MOST_WORDS) -> list[Document]:
-    """Documents as a model reads them: whole if they are short, else the sentences most about the title, blanked elsewhere.
-
-    What is left keeps its offsets: pointers into the shortened documents are pointers into the originals.
-    """
-    if sum(len(document.text.split()) for document in documents) <= most_words:
-        return list(documents)
-    room, kept = most_words, {document.id: [False] * len(document.text) for document in documents}
-    for sentence in clip(documents, title):
-        room -= len(sentence.text.split())
-        if room < 0:
-            break
-        kept[sentence.doc_id][sentence.start : sentence.end] = [True] * (sentence.end - sentence.start)
-    blanked = [
-        Document(one.id, "".join(letter if keep else " " for letter, keep in zip(one.text, kept[one.id], strict=True)))
-        for one in documents
-    ]
-    return [document for document in blanked if document.text.strip()] or list(documents[:1])
 
 
 def _entity(title: str, knowledge: KnowledgeBase | None, lang: str) -> str:
