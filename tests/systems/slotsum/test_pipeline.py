@@ -129,6 +129,15 @@ def _at_words(answer, texts):
     )
 
 
+def test_an_answer_may_end_where_the_document_ends(tiny):
+    source = read_source(["在北京。"])
+    constraint = CopyConstraint(source, token_trie(tiny.tokenizer, tiny.eos_ids), tiny.eos_ids, len(tiny.tokenizer))
+    for byte in "京。".encode():
+        constraint.accept(next(n for n, text in enumerate(constraint.trie.texts) if text == bytes([byte])))
+    assert constraint.may_end
+    assert trimmed("京。", source) == "京"
+
+
 def test_a_last_word_that_was_cut_off_goes():
     source = read_source(["born in Hamnvik"])
     assert trimmed("born in Hamn", source) == "born in"
@@ -141,8 +150,13 @@ def test_the_whole_method_keeps_its_promises(tiny):
     )
     summary = summarize("Marta Ellingsen", DOCUMENTS, method, knowledge=InfoboxKB({"Marta Ellingsen": INFOBOX}))
     rules = policy("values", ["title", *INFOBOX], [*INFOBOX.values(), "Marta Ellingsen"])
-    assert violations(summary.written.template, rules) == []
-    assert summary.written.guarantee_by == "decode"
+    written = method.generator.generate(
+        "Marta Ellingsen", ["title", *INFOBOX], values=[*INFOBOX.values(), "Marta Ellingsen"]
+    )
+    assert violations(written.template, rules) == []
+    assert written.guarantee_by == "decode"
+    if summary.written.is_listing:
+        assert str(summary.written.template).startswith("[[title]]. Birth date: [[birth date]]. ")
     assert json.loads(json.dumps(summary.row))["title"] == "Marta Ellingsen"
     with pytest.raises(ConfigError, match="no keys"):
         summarize("Nobody", DOCUMENTS, method)

@@ -57,8 +57,11 @@ class CopyConstraint:
 
     @property
     def may_end(self) -> bool:
-        """Whether the answer so far ends with a word."""
-        return len(self._places) > 1 and any(place in self.source.ends for place in self._places[-1])
+        """Whether the answer so far ends with a word, or the document does (`trimmed` then takes back what follows
+        the word)."""
+        return len(self._places) > 1 and any(
+            place in self.source.ends or self.source.data[place] == 0 for place in self._places[-1]
+        )
 
     def mask(self, logits_V: Tensor) -> Tensor:
         """-inf for every token that would leave the source.
