@@ -64,6 +64,15 @@ def test_what_differs_is_corrected_in_the_manner_of_its_place(template, said, co
     assert text_of(template, [said]) == corrected
 
 
+def test_a_prediction_that_reads_on_too_far_is_cut_to_the_value():
+    facts = box_facts({"work": "Atlas of the Northern Skerries"})
+    assert text_of("[[work]]", ["Atlas of the Northern Skerries made Ada Lovelace known"], facts) == facts[0].values[0].value
+    assert (
+        text_of("[[work]]", ["the great Atlas of the Northern Skerries"], facts)
+        == "the great Atlas of the Northern Skerries"
+    )
+
+
 def test_several_values_are_each_said_once():
     assert text_of("[[club]] and [[club#2]]", ["Genoa", "Napoli"]) == "Genoa and Inter Milan"
 

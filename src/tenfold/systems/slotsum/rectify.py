@@ -16,8 +16,9 @@ from tenfold.systems.slotsum.knowledge import Fact, Statement, label_of, match_k
 from tenfold.systems.slotsum.provenance import DocSpan, StatementRef, pointer
 from tenfold.systems.slotsum.relations import Relation, relate
 from tenfold.systems.slotsum.templates import ANONYMOUS, Slot, Template
+from tenfold.systems.slotsum.tokens import STOP_WORDS, words
 from tenfold.systems.slotsum.trimming import Discard, without
-from tenfold.systems.slotsum.values import parse_value
+from tenfold.systems.slotsum.values import clean, parse_value
 from tenfold.systems.slotsum.verbalise import Lang, verbalise
 
 Strategy = Literal["discard", "keep", "predict", "allpredict", "verify"]
@@ -81,6 +82,7 @@ class Rules:
     """With `verify`, a prediction that the base says nothing about stands only where a document says it."""
 
 
+MOST_EXTRA = 3
 HEDGES = {"en": "an unknown {label}", "zh": "未知{label}"}
 
 
@@ -148,6 +150,9 @@ def _verified(decision: Decision, fact: Fact, best: Sequence[Statement], context
     comparable = [one for one in best if _is_comparable(decision.predicted, one.value)] or best
     said = [(relation_to(decision.predicted, one), one) for one in comparable]
     for relation, one in said:
+        if relation in ("equal", "compatible") and rambles(decision.predicted, one.value):
+            reason = "it says the value, and much besides"
+            return _from_base(replace(decision, relation=relation), "corrected", reason, fact, best, context)
         if relation in ("equal", "compatible"):
             source = StatementRef(context.entity, fact.key, one.id, one.rank)
             reason = "the knowledge base says the same"
@@ -190,6 +195,14 @@ def _unknown_to_base(decision: Decision, rules: Rules) -> Decision:
     if rules.strategy == "verify" and rules.unknown == "hedge":
         return replace(decision, action="missing", surface=HEDGES[rules.lang].format(label=label), reason=reason)
     return replace(decision, action="discarded", surface=None, reason=reason)
+
+
+def rambles(said: str, value: str) -> bool:
+    """Whether a prediction holds the value's words and at least as many others, three or more: a filler that read on
+    too far."""
+    wanted, given = (set(words(clean(text))) - STOP_WORDS for text in (value, said))
+    extra = given - wanted
+    return wanted <= given and len(extra) >= max(len(wanted), MOST_EXTRA)
 
 
 def _is_comparable(said: str, value: str) -> bool:
