@@ -73,6 +73,12 @@ def test_a_prediction_that_reads_on_too_far_is_cut_to_the_value():
     )
 
 
+def test_a_sentence_is_no_date():
+    said = "The bridge was designed by Isla Fenwick and is 412 metres long"
+    assert text_of("[[birth date]]", [said]) == "20 January 1930"
+    assert text_of("[[height]]", [said]) == "188 cm"
+
+
 def test_several_values_are_each_said_once():
     assert text_of("[[club]] and [[club#2]]", ["Genoa", "Napoli"]) == "Genoa and Inter Milan"
 

@@ -1,6 +1,6 @@
 """What stands in each slot, read from documents: keys come in, values with their places go out (section 4).
 
-    copy   a local model may only copy from the documents, or say "unknown"
+    copy   a local model may only copy from a sentence of the documents, or say "unknown"
     rank   it ranks typed candidates of the documents
     free   it may write anything, which is then looked for in the documents
     chat   any `ChatModel` is asked slot by slot
@@ -26,7 +26,7 @@ from tenfold.nn.stopping import Stopper
 from tenfold.systems.slotsum.copying import UNKNOWN, CopyConstraint, Source, read_source, trimmed
 from tenfold.systems.slotsum.dates import find_dates
 from tenfold.systems.slotsum.derive import NUMERAL, ORDINAL
-from tenfold.systems.slotsum.documents import Document
+from tenfold.systems.slotsum.documents import Document, sentences
 from tenfold.systems.slotsum.flagging import NAME
 from tenfold.systems.slotsum.grammar import token_trie
 from tenfold.systems.slotsum.knowledge import label_of
@@ -71,7 +71,7 @@ class LocalFiller:
 
     def fill(self, title: str, slots: Sequence[Slot], documents: Sequence[Document]) -> Filled:
         evidence = Evidence(documents)
-        source = read_source([document.text for document in documents])
+        source = read_source([sentence.text for document in documents for sentence in sentences(document)])
         keys = [key for key in dict.fromkeys(slot.key for slot in slots) if is_asked(key)]
         prompts = {key: self._prompt(title, key, documents) for key in keys}
         self._engine.forget()

@@ -25,8 +25,8 @@ class FillConfig(Config):
     """Only the first entities."""
     filler: str = "smollm2"
     """Reads the values: a model as for `run`."""
-    mode: FillMode = "copy"
-    """copy, rank or free for a local model; chat for any."""
+    mode: FillMode = "rank"
+    """copy (best after training), rank or free for a local model; chat for any."""
 
 
 def fill(config: FillConfig, run: Run) -> Metrics:

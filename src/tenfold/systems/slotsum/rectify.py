@@ -82,7 +82,7 @@ class Rules:
     """With `verify`, a prediction that the base says nothing about stands only where a document says it."""
 
 
-MOST_EXTRA = 3
+MOST_EXTRA, MOST_WORDS_OF_NUMBER = 3, 6
 HEDGES = {"en": "an unknown {label}", "zh": "未知{label}"}
 
 
@@ -147,6 +147,8 @@ def _decide(slot: Slot, prediction: Prediction, fact: Fact | None, context: _Con
 
 def _verified(decision: Decision, fact: Fact, best: Sequence[Statement], context: _Context) -> Decision:
     assert decision.predicted is not None
+    if not _is_answer(decision.predicted, best):
+        return _from_base(decision, "filled", "what was read is no value of that kind", fact, best, context)
     comparable = [one for one in best if _is_comparable(decision.predicted, one.value)] or best
     said = [(relation_to(decision.predicted, one), one) for one in comparable]
     for relation, one in said:
@@ -195,6 +197,14 @@ def _unknown_to_base(decision: Decision, rules: Rules) -> Decision:
     if rules.strategy == "verify" and rules.unknown == "hedge":
         return replace(decision, action="missing", surface=HEDGES[rules.lang].format(label=label), reason=reason)
     return replace(decision, action="discarded", surface=None, reason=reason)
+
+
+def _is_answer(said: str, best: Sequence[Statement]) -> bool:
+    """Whether a text of many words may answer at all: not where the base's values are dates and numbers, and it is
+    neither."""
+    kinds = {parse_value(one.value).kind for one in best}
+    is_long = len(words(said)) > MOST_WORDS_OF_NUMBER
+    return not (is_long and kinds <= {"date", "quantity"} and parse_value(said).kind not in kinds)
 
 
 def rambles(said: str, value: str) -> bool:
