@@ -138,6 +138,12 @@ def test_no_text_of_a_run_becomes_markup(tmp_path):
     assert elements.text.count(HOSTILE) == 27, "each text is shown as it is"
 
 
+def test_commands_in_prose_are_set_as_code_and_still_escaped():
+    assert report.prose("Ask `tenfold plora compare`.") == "Ask <code>tenfold plora compare</code>."
+    assert report.prose("`<b>` and <i>") == "<code>&lt;b&gt;</code> and &lt;i&gt;"
+    assert report.prose("one ` alone") == "one ` alone"
+
+
 def test_pictures_travel_within_the_page_and_have_words(tmp_path):
     pictures = Pictures(
         "Scenes", "What they show.", [Picture("data:image/png;base64,AA==", "A cat"), Picture("data:,", "A dog")]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from tenfold.core.records import ColouredText, Figure, Page, Span, Table
 from tenfold.store import atomic
@@ -24,6 +24,9 @@ NUM_UNDERLINES = 5
 
 HEADLINE_FACTS = 4
 """How many facts of each page the front page repeats."""
+
+CODE = re.compile(r"`([^`\n]+)`")
+"""Commands and names in prose, written between backticks."""
 
 STARTS_LIKE_A_NUMBER = re.compile(r"[-+−]?\d|[–-]?$")
 
@@ -45,6 +48,11 @@ def render(title: str, subtitle: str, pages: Sequence[Page], environment: Mappin
     )
     atomic.write_text(out, html)
     return out
+
+
+def prose(text: str) -> Markup:
+    """A paragraph, escaped, with what stands between backticks set as code."""
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def words(value: Any) -> str:
@@ -88,6 +96,7 @@ def _template() -> jinja2.Template:
     )
     templates.globals |= {"headline_facts": HEADLINE_FACTS}
     templates.filters |= {
+        "prose": prose,
         "kind": lambda exhibit: type(exhibit).__name__,
         "sentence": lambda name: name[:1].upper() + name[1:].replace("_", " "),
         "plotly_json": _plotly_json,

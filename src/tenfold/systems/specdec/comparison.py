@@ -66,7 +66,8 @@ def summary(metrics: Metrics) -> str:
             else ""
         )
         lines.append(f"{name:>22} {speed:7.1f} tokens/s{ratio}")
-    for name, record in metrics.get("per_drafter", {}).items():
+    per_drafter = metrics.get("per_drafter", {})
+    for name, record in per_drafter.items() if len(per_drafter) > 1 else ():
         low, high = record["speedup_vs_greedy_ci"]
         lines.append(
             f"{name:>22} is {record['speedup_vs_greedy']:.2f}x plain decoding ({low:.2f} to {high:.2f}), "
