@@ -107,7 +107,7 @@ class LocalGenerator:
             return None
         rules = policy(self.level, keys, values, lexicon=self.lexicon, repeats=self.repeats)
         table = mask_table(self.loaded.tokenizer, rules, self.loaded.eos_ids)
-        reserve = table.machine.longest_closing
+        reserve = table.reserve
         if self.settings.max_new_tokens <= reserve:
             raise ConfigError(
                 f"max_new_tokens is {self.settings.max_new_tokens}, but {reserve} are kept to close a slot; give more"

@@ -9,6 +9,7 @@ the trie are walked in which that makes a difference; the rest is copied from th
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,8 @@ from tenfold.systems.slotsum.leaks import Policy, policy
 from tenfold.systems.slotsum.machine import DEAD, START, TemplateMachine
 
 KEPT_MASKS = 1024
+SPARE = 6
+"""Tokens beside a key or word: an unfinished character, a letter after a forbidden word, the brackets that open."""
 ENDED = -2
 
 
@@ -78,6 +81,32 @@ class MaskTable:
         self._rows: dict[int, np.ndarray] = {}
         self._masks: OrderedDict[int, Tensor] = OrderedDict()
 
+    @cached_property
+    def reserve(self) -> int:
+        """So many tokens always end a text: the rest of any key, in the longest tokens there are, or any word's in bytes."""
+        ends = [f"{key}]]".encode() for key in self.machine.rules.keys]
+        key = max(self._num_tokens(end[start:]) for end in ends for start in range(len(end)))
+        word = max((len(word.encode()) for word in self.machine.rules.lexicon or ()), default=0)
+        return max(key, word) + SPARE
+
+    def _num_tokens(self, data: bytes) -> int:
+        """Tokens of a text that is written with the longest token each time, as `closing` does."""
+        count = 0
+        while data:
+            data, count = data[len(self._longest(data)) :], count + 1
+        return count
+
+    def _longest(self, data: bytes) -> bytes:
+        """The longest token that the text begins with."""
+        node, length, found = self.trie.root, 0, 0
+        for byte in data:
+            if byte not in node.children:
+                break
+            node, length = node.children[byte], length + 1
+            found = length if node.own else found
+        assert found, f"no token begins with byte {data[0]:#x}"
+        return data[:found]
+
     def allowed(self, state: int) -> Tensor:
         """[num_tokens] bool: the tokens that may come next."""
         if state in self._masks:
@@ -99,13 +128,9 @@ class MaskTable:
         if not path:
             mask[self.eos_ids] = True
             return mask
-        node, found = self.trie.root, self.trie.root
-        for byte in path:
-            if byte not in node.children:
-                break
-            node = node.children[byte]
-            found = node if node.own else found
-        assert found.own, f"no token begins with byte {path[0]:#x}"
+        found = self.trie.root
+        for byte in self._longest(path):
+            found = found.children[byte]
         mask[torch.from_numpy(self.trie.tokens_T[found.low : found.low + found.own])] = True
         return mask
 
@@ -180,7 +205,7 @@ class LeakProof:
         if self.finished:
             raise ValueError("the template has been ended; roll back before going on")
         state = self._states[-1]
-        is_late = self._left <= self.table.machine.longest_closing
+        is_late = self._left <= self.table.reserve
         allowed_T = self.table.closing(state) if is_late else self.table.allowed(state)
         allowed_V = torch.zeros(len(logits_V), dtype=torch.bool)
         shared = min(len(allowed_T), len(allowed_V))

@@ -139,13 +139,6 @@ class TemplateMachine:
             self._closings[number] = self._search(number)
         return self._closings[number]
 
-    @property
-    def longest_closing(self) -> int:
-        """No closing has more bytes than this."""
-        longest_key = max(len(key.encode()) for key in self.rules.keys)
-        longest_word = max((len(word.encode()) for word in self.rules.lexicon or ()), default=4)
-        return max(longest_key, longest_word) + 6
-
     def plain(self, number: int) -> int:
         """The state of the same kind in which no forbidden sequence has begun."""
         return self.number(self.states[number]._replace(active=frozenset()))
