@@ -48,6 +48,9 @@ def test_faults_lose_nothing_and_nothing_is_asked_again_after_its_answer(tmp_pat
         faulty, asking = grown(tmp_path / "faulty.sqlite", server)
         again, resumed = grown(tmp_path / "faulty.sqlite", server)
         answered, num_faults = server.answered, server.num_faults
+        keys = [(asked.headers["idempotency-key"], asked.fault) for asked in server.requests]
     assert len(clean) == 24 and faulty == clean == again
+    billed = [key for key, fault in keys if fault is None]
+    assert len(set(billed)) == len(billed) == len({key for key, _ in keys}), "a key is one call, however often it was tried"
     assert max(answered.values()) == 1 and len(num_faults) >= 4
     assert sum(answered.values()) == asking.num_asked and resumed.num_asked == 0
