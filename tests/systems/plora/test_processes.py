@@ -34,8 +34,10 @@ def run_processes(script: Path, folder: Path, count: int) -> list[str]:
                 "MASTER_PORT": str(port),
                 "ACCELERATE_USE_CPU": "true",
             }
-        words = [sys.executable, str(script), str(folder)]
-        processes.append(subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        command = [sys.executable, str(script), str(folder)]
+        processes.append(
+            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
     results = [process.communicate(timeout=240) for process in processes]
     assert all(process.returncode == 0 for process in processes), "\n".join(error[-2000:] for _, error in results)
     return [out.strip().splitlines()[-1] for out, _ in results]
@@ -58,6 +60,22 @@ def test_two_processes_with_sharded_weights_are_one(tmp_path):
         for name in theirs.matrices():
             for mine, other in zip(ours.stacked(name), theirs.stacked(name), strict=True):
                 torch.testing.assert_close(mine, other, atol=1e-4, rtol=0)
+
+
+def test_two_processes_under_the_trainer_s_own_fsdp_are_one_with_twice_the_batch(tmp_path):
+    """As `accelerate launch --use_fsdp --fsdp_version 2` starts them."""
+    script = Path(__file__).parent / "fsdp_trainer_run.py"
+    one = json.loads(run_processes(script, tmp_path / "one", 1)[0])
+    first, second = map(json.loads, run_processes(script, tmp_path / "two", 2))
+    assert first["sharded"] == "DTensor" and one["sharded"] == "Parameter"
+    assert first["losses"] == pytest.approx(one["losses"], abs=1e-4)
+    assert first["unloads"] == second["unloads"] == one["unloads"] == [2, 4, 6]
+    assert first["digest"] == second["digest"], "both processes gather the same bits"
+    ours, theirs = DeltaLedger(tmp_path / "two" / "ledger"), DeltaLedger(tmp_path / "one" / "ledger")
+    assert ours.verify() == theirs.verify() == 3
+    for name in theirs.matrices():
+        (our_a, our_b), (a, b) = ours.stacked(name), theirs.stacked(name)
+        torch.testing.assert_close(our_b @ our_a, b @ a, atol=1e-3, rtol=0)
 
 
 def test_two_processes_with_a_trainer_are_one_with_twice_the_batch(tmp_path):
