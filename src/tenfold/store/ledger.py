@@ -225,9 +225,9 @@ class Ledger:
             raise ConfigError(f"{self.path} has schema {version}; we read {SCHEMA}: use the program that wrote it")
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute(f"PRAGMA synchronous = {self.synchronous}")
-        self._database.execute(TABLE)
-        self._database.execute(CLAIMS)
-        self._database.execute(f"PRAGMA user_version = {SCHEMA}")
+        with self._transaction():
+            for statement in (TABLE, CLAIMS, f"PRAGMA user_version = {SCHEMA}"):
+                self._database.execute(statement)
 
 
 def open_existing(path: Path) -> Ledger:
