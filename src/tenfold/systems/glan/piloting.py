@@ -24,25 +24,21 @@ async def pilot(planner: Planner, asking: Asking, disciplines: Sequence[Discipli
 
 
 async def _way(planner: Planner, asking: Asking, disciplines: Sequence[Discipline], number: int, size: int) -> None:
-    """One way: other disciplines first, then other queries; subjects and draws are spread from the first to the last.
+    """One way: through another discipline than the one before, else another subject; draws from the first to the last.
 
     What is grown comes from a discipline's first query, whose subjects lead the united list: they are the whole run's too.
     """
     growing, config = Growing(planner, asking, accept_all, lambda: None), planner.config
-    discipline = disciplines[_spread(number, size, len(disciplines))]
+    place = number * len(disciplines) // size if len(disciplines) >= size else number % len(disciplines)
+    discipline = disciplines[place]
     try:
-        query = number // len(disciplines) % config.queries
+        lap = number // len(disciplines) if len(disciplines) < size else number
+        query = lap % config.queries
         lists = [await growing.converse(list_subjects(planner, discipline, asked)) for asked in sorted({0, query})]
         subjects = unite(lists[:1], config.subjects)
-        subject = subjects[_spread(number * 7 % size, size, len(subjects))]
-        syllabus = await growing.converse(write_syllabus(planner, discipline, subject))
+        syllabus = await growing.converse(write_syllabus(planner, discipline, subjects[lap % len(subjects)]))
         drawn = list(islice(stream_of(planner, syllabus), config.held_out + config.questions))
         if drawn:
-            await growing.converse(make_pair(planner, syllabus, drawn[_spread(number * 3 % size, size, len(drawn))]))
+            await growing.converse(make_pair(planner, syllabus, drawn[number * len(drawn) // size]))
     except (ParseError, NotAskedError):
         return
-
-
-def _spread(number: int, size: int, count: int) -> int:
-    """Which of `count` places the `number`-th of `size` ways takes, evenly."""
-    return number * count // size if count >= size else number % count
