@@ -29,14 +29,16 @@ async def _way(planner: Planner, asking: Asking, disciplines: Sequence[Disciplin
     What is grown comes from a discipline's first query, whose subjects lead the united list: they are the whole run's too.
     """
     growing, config = Growing(planner, asking, accept_all, lambda: None), planner.config
-    place = number * len(disciplines) // size if len(disciplines) >= size else number % len(disciplines)
-    discipline = disciplines[place]
+    lap, place = divmod(number, len(disciplines))
+    is_wide = len(disciplines) >= size
+    discipline = disciplines[number * len(disciplines) // size if is_wide else place]
     try:
-        lap = number // len(disciplines) if len(disciplines) < size else number
         query = lap % config.queries
         lists = [await growing.converse(list_subjects(planner, discipline, asked)) for asked in sorted({0, query})]
         subjects = unite(lists[:1], config.subjects)
-        syllabus = await growing.converse(write_syllabus(planner, discipline, subjects[lap % len(subjects)]))
+        syllabus = await growing.converse(
+            write_syllabus(planner, discipline, subjects[(number if is_wide else lap) % len(subjects)])
+        )
         drawn = list(islice(stream_of(planner, syllabus), config.held_out + config.questions))
         if drawn:
             await growing.converse(make_pair(planner, syllabus, drawn[number * len(drawn) // size]))
