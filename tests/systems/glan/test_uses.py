@@ -48,7 +48,12 @@ def test_every_pair_and_every_reason_is_in_the_pages(tmp_path, data):
     assert {row["id"]: row["instruction"] for row in shown} == {key: pair.instruction for key, pair in pairs.items()}
     assert sum(row["gate"] is not None for row in shown) == metrics["rejected"] > 0
     page = (run.folder / "view" / "index.html").read_text()
-    assert "Algebra" in page and "% of concepts" in page and "index.html" in viewer.describe(metrics)
+    assert (
+        "Algebra" in page
+        and "% of concepts" in page
+        and "% of 3-word runs differ" in page
+        and "index.html" in viewer.describe(metrics)
+    )
 
 
 def received(script):

@@ -1,8 +1,8 @@
 """The verb `view`: a data set as a folder of static pages, to be opened from disk; nothing is sent anywhere.
 
-`index.html` shows the tree, coloured by the share of key concepts in use, and searches; each discipline's pairs lie in a
-script of their own (`d000.js`), because a page that is opened from disk cannot read JSON. All text of the teacher is
-shown as text, never as markup.
+`index.html` shows the tree, coloured by the share of key concepts in use, tells how diverse the questions are, and searches.
+Each discipline's pairs lie in a script of their own (`d000.js`), because a page that is opened from disk cannot read JSON.
+All text of the teacher is shown as text, never as markup.
 """
 
 import json
@@ -21,10 +21,13 @@ from tenfold.core.errors import UserError
 from tenfold.core.records import Metrics
 from tenfold.store import atomic, runs
 from tenfold.store.runs import Run
+from tenfold.systems.glan.grams import gram_hashes, word_hashes, words_of
 from tenfold.systems.glan.pair_files import read_pairs
 
 UNSAFE = ("<", ">", "&", "\u2028", "\u2029")
 """Characters that could end a script or a line of it; JSON may write them as numbers."""
+RUN = 3
+"""Words of a run; the share of different ones among a discipline's questions tells how much they repeat each other."""
 Card = dict[str, Any]
 """What the index knows of a discipline."""
 
@@ -74,16 +77,20 @@ def _write_disciplines(
     paths = (f"{pair.field} > {pair.branch} > {pair.discipline}" for pair in read_pairs(pairs))
     together = zip(paths, read_pairs(pairs), strict=True)
     for number, (path, some) in enumerate(groupby(together, key=lambda each: each[0])):
-        rows, counts, levels = [], Counter[str](), Counter[str]()
+        rows, counts, levels, distinct = [], Counter[str](), Counter[str](), set[int]()
         for _, pair in some:
             counts["pairs"] += 1
             counts["accepted"] += pair.id not in reasons
             levels[pair.level or "unstated"] += 1
+            runs_of_words = gram_hashes(word_hashes(words_of(pair.instruction)), RUN).tolist()
+            distinct.update(runs_of_words)
+            counts["runs"] += len(runs_of_words)
             if len(rows) < most:
                 rows.append(pair.row | {"gate": reasons.get(pair.id)})
         file = f"d{number:03d}.js"
         atomic.write_text(folder / file, f"receive({number}, {_script_safe(rows)});\n")
-        yield _card(path, file, counts, levels, coverage.get(path, {}))
+        diversity = len(distinct) / counts["runs"] if counts["runs"] else None
+        yield _card(path, file, counts, levels, coverage.get(path, {})) | {"diversity": diversity}
 
 
 def _card(path: str, file: str, counts: Counter[str], levels: Counter[str], tally: Mapping[str, Any]) -> Card:
