@@ -268,7 +268,7 @@ def test_a_reply_without_an_end_is_asked_for_again_and_the_last_time_at_twice_th
     asking = Asking(Scripted("cut", cut), ledger, Budget(NO_LIMIT, Spending()), concurrency=1)
     assert not asyncio.run(asking.ask(call)).truncated
     assert limits == [PLAN_TOKENS, PLAN_TOKENS, 2 * PLAN_TOKENS]
-    assert spent_in(ledger, ("answer",)) == Spending(1, 30, 300)
+    assert spent_in(ledger, ("answer",)) == Spending(3, 30, 300)
     assert len({request.seed for request in asking.teacher.requests}) == 3
 
 

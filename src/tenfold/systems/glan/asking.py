@@ -169,7 +169,8 @@ def _joined(earlier: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:
     spent = Spending()
     spent.add_tokens(earlier)
     spent.add_tokens(last)
-    return last | {"prompt_tokens": spent.prompt_tokens, "completion_tokens": spent.completion_tokens}
+    price = {"prompt_tokens": spent.prompt_tokens, "completion_tokens": spent.completion_tokens}
+    return last | price | {"attempts": earlier.get("attempts", 1) + 1}
 
 
 def _reply(entry: Entry) -> Reply:

@@ -178,9 +178,10 @@ def spent_in(ledger: Ledger, kinds: tuple[str, ...]) -> Spending:
     spending = Spending()
     for kind in kinds:
         for entry in ledger.entries(kind):
-            spending.calls += 1
-            if entry.status == "done":
-                spending.add_tokens(entry.result)
+            result = entry.result if entry.status == "done" else None
+            spending.calls += result.get("attempts", 1) if result else 1
+            if result:
+                spending.add_tokens(result)
     return spending
 
 

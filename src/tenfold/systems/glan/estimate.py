@@ -122,5 +122,6 @@ def _repair_share(ledger: Ledger, planner: Planner) -> float:
 
 
 def _mean(ledger: Ledger, kind: str) -> tuple[float, float] | None:
-    spent = spent_in(ledger, (kind,))
-    return (spent.prompt_tokens / spent.calls, spent.completion_tokens / spent.calls) if spent.tokens else None
+    """Tokens of prompt and reply for each call, with all its attempts."""
+    spent, number = spent_in(ledger, (kind,)), sum(ledger.counts().get(kind, {}).values())
+    return (spent.prompt_tokens / number, spent.completion_tokens / number) if spent.tokens else None

@@ -9,6 +9,7 @@ verdicts lie in a scratch SQLite file, like the texts that are compared, so pair
         sieve.reasons()             one for each pair, None where it passes
 """
 
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +25,7 @@ from tenfold.systems.glan.tree import Pair
 
 Check = Callable[[Pair], Reason | None]
 """A gate on single pairs."""
+PREFIX = "sieve-"
 BATCH = 256
 """Pairs that are looked up in the benchmarks together."""
 
@@ -42,7 +44,9 @@ class Sieve:
         """With `alike_from`, questions are also stopped whose words are as alike as that to a kept one's (`likeness`)."""
         self.gate, self.benchmarks, self.alike_from = gate, benchmarks, alike_from
         self.num_pairs = 0
-        self._scratch = tempfile.TemporaryDirectory(prefix="sieve-", dir=folder)
+        for left_by_a_kill in folder.glob(f"{PREFIX}*") if folder else ():
+            shutil.rmtree(left_by_a_kill)
+        self._scratch = tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder)
         place = Path(self._scratch.name)
         self._texts = Texts(place / "texts.sqlite")
         self._verdicts = sqlite3.connect(place / "verdicts.sqlite", isolation_level=None)
