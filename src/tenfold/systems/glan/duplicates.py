@@ -8,6 +8,7 @@ there are no false positives. In memory is one band at a time: 24 bytes a text.
 # N texts, B bands
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.systems.glan.grams import gram_hashes, shingles, word_hashes, words_of
+from tenfold.systems.glan.grams import shingles, words_of
 from tenfold.systems.glan.minhash import NUM_BANDS, SHINGLE, band_keys, jaccard, signatures
 
 THRESHOLD = 0.8
@@ -102,7 +103,8 @@ class Texts:
         if not self._pending:
             return
         words = [words_of(text) for _, text in self._pending]
-        keys_NB = np.column_stack([band_keys(signatures(words)), [_whole_key(each) for each in words]])
+        whole_N = np.array([_whole_key(each) for each in words], dtype=np.uint64)
+        keys_NB = np.column_stack([band_keys(signatures(words)), whole_N])
         numbers = np.array([number for number, _ in self._pending], dtype=np.int64)
         batch = self._num_batches
         bands = ((band, batch, keys_NB[:, band].tobytes()) for band in range(NUM_BANDS + 1))
@@ -141,8 +143,7 @@ def near_duplicates(texts: Sequence[str], *, threshold: float = THRESHOLD) -> Ma
 
 def _whole_key(words: Sequence[str]) -> int:
     """One number for all words of a text."""
-    hashes = word_hashes(words)
-    return int(gram_hashes(hashes, len(hashes))[0]) if words else 0
+    return int.from_bytes(blake2b(" ".join(words).encode(errors="surrogatepass"), digest_size=8).digest(), "little")
 
 
 def _earlier(bucket: Sequence[int]) -> Iterator[tuple[int, int]]:
