@@ -65,7 +65,7 @@ def heat(matrix: Sequence[Sequence[float]], rows: Sequence[str], title: str, cap
         "z": [list(row) for row in matrix],
         "y": list(rows),
         "x": [str(number) for number in range(len(matrix[0]))],
-        "colorscale": "Blues",
+        "colorscale": [[0, "#eef2f7"], [1, "#1b5299"]],
         "hovertemplate": f"%{{y}}, {axes[0]} %{{x}}: %{{z:.2f}}<extra></extra>",
     }
     layout = {
