@@ -283,6 +283,7 @@ def test_eval_compares_all_arms_and_resumes(tmp_path, tiny, monkeypatch):
         max_new_tokens=60,
         tuned=True,
         likeness=f"{__name__}:shares_of_words",
+        questions=True,
     )
     whole = runs.start(tmp_path, "whole", config)
     metrics = evaluating.evaluate(config, whole)
@@ -290,6 +291,7 @@ def test_eval_compares_all_arms_and_resumes(tmp_path, tiny, monkeypatch):
     assert metrics["arms"]["oracle"]["false_facts"] == 0
     assert metrics["arms"]["oracle"]["missing"] == 0
     assert metrics["arms"]["oracle"]["likeness"] > 0.5
+    assert 0 <= metrics["arms"]["oracle"]["questions"] <= 1
     assert metrics["valid_pointers"] in (1.0, None)
     assert len(metrics["curve"]["verify"]) == 4
     assert build_eval(list(whole.rows.values()), metrics).exhibits

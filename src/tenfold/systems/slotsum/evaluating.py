@@ -18,7 +18,8 @@ from tenfold.store.progress import track
 from tenfold.store.runs import Run
 from tenfold.systems.slotsum.arms import Curve, Outcome, Writers, arm_name, write_all
 from tenfold.systems.slotsum.data import UNSEEN, load_examples
-from tenfold.systems.slotsum.fill import LocalFiller
+from tenfold.systems.slotsum.documents import Document
+from tenfold.systems.slotsum.fill import LocalFiller, SlotFiller, is_asked
 from tenfold.systems.slotsum.generate import Writing, local_generator
 from tenfold.systems.slotsum.grounded import Grounded, build_grounded
 from tenfold.systems.slotsum.leaks import Level
@@ -67,6 +68,9 @@ class EvalConfig(Config):
     """What cannot stand outside slots."""
     max_new_tokens: int = Field(160, ge=16)
     """Longest template or text in tokens."""
+    questions: bool = False
+    """Also let the filler answer each key from each arm's text, and compare with the true values (the paper asked
+    people)."""
     likeness: str = ""
     """A learned measure beside ROUGE, as module:function from (texts, references) to a score each: BERTScore, entailment."""
     seed: int = 0
@@ -86,7 +90,8 @@ def evaluate(config: EvalConfig, run: Run) -> Metrics:
     for entity in track(todo, "Entities", done=len(entities) - len(todo)):
         assert writers is not None
         outcome = write_all(entity, writers, curve, max_new_tokens=config.max_new_tokens)
-        run.add(entity.key, _row(entity, outcome))
+        answers = answered(entity, outcome, writers.filler) if config.questions else {}
+        run.add(entity.key, _row(entity, outcome, answers))
     return _metrics([run.rows[entity.key] for entity in entities], config)
 
 
@@ -128,7 +133,19 @@ def _open(config: EvalConfig) -> Writers:
     return Writers(generator, filler, {arm: opened(name) for arm, name in named.items() if name})
 
 
-def _row(entity: Grounded, outcome: Outcome) -> dict[str, Any]:
+def answered(entity: Grounded, outcome: Outcome, filler: SlotFiller) -> dict[str, dict[str, int]]:
+    """Per arm, how many keys of the golden template the filler answers rightly from the text alone."""
+    slots = [slot for slot in outcome.golden.slots if slot.index == 1 and is_asked(slot.key)]
+    true = {slot.key: [value for key, value in entity.facts if key == slot.key] for slot in slots}
+    found: dict[str, dict[str, int]] = {}
+    for name, text in outcome.texts.items():
+        read = filler.fill(entity.title, slots, [Document("text", text)]).predictions if text.strip() else ()
+        values = {slot.key: one.value for slot, one in zip(slots, read, strict=False)}
+        found[name] = vars(value_counts(values, {key: values for key, values in true.items() if values}))
+    return found
+
+
+def _row(entity: Grounded, outcome: Outcome, answers: Mapping[str, dict[str, int]]) -> dict[str, Any]:
     evidence = Evidence(entity.documents)
     keys = [slot.key for slot in outcome.written.template.slots]
     predicted = {key: one.value for key, one in zip(keys, outcome.filled.predictions, strict=True) if key != "title"}
@@ -149,7 +166,7 @@ def _row(entity: Grounded, outcome: Outcome) -> dict[str, Any]:
         "valid_pointers": sum(pointers),
         "encoded_tokens": outcome.filled.encoded_tokens,
         "separate_tokens": outcome.filled.separate_tokens,
-        "arms": {name: _judged(text, entity) for name, text in outcome.texts.items()},
+        "arms": {name: _judged(text, entity) | {"answers": answers.get(name)} for name, text in outcome.texts.items()},
     }
 
 
@@ -208,10 +225,17 @@ def _arm(arms: Sequence[Mapping[str, Any]], clusters: Sequence[str]) -> dict[str
     names = ("supported", "known", "contradicted", "hallucinated", "missing", "facts", *ROUGES)
     return {
         **{name: sum(arm[name] for arm in arms) / len(arms) for name in names},
+        **_answers(arms),
         "false_facts": false.value,
         "false_facts_interval": false.interval,
         "rougeL_interval": longest.interval,
     }
+
+
+def _answers(arms: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The share of questions answered rightly, where they were asked."""
+    counts = [SlotCounts(**arm["answers"]) for arm in arms if arm["answers"]]
+    return {"questions": sum(counts, SlotCounts()).scores["recall"]} if counts else {}
 
 
 def _against(rows: Sequence[Mapping[str, Any]], clusters: Sequence[str], base: str) -> dict[str, list[float]]:
