@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from tenfold.core.config import parse
 from tenfold.core.errors import ConfigError, MissingArtifactError
 from tenfold.llm.scripted import Scripted
 from tenfold.nn.lean_llama import LeanLlama
@@ -312,3 +313,8 @@ def test_rows_of_every_task(tmp_path, task):
     assert all(row.completion.strip() for row in rows)
     if task.startswith("template"):
         assert all("[[title]]" in row.completion for row in rows)
+
+
+def test_a_changed_setting_of_training_leaves_the_others_as_they_are():
+    config = parse(training.TrainConfig, {"tune": {"training": {"batch_size": 2}}})
+    assert (config.tune.lora.rank, config.tune.training.batch_size, config.tune.training.schedule) == (16, 2, "cosine")

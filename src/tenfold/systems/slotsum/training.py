@@ -5,6 +5,7 @@ that `generate`, `fill`, `run` and `eval` take as a model. A killed run goes on 
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import Field
 
@@ -23,10 +24,38 @@ from tenfold.train.losses import mean_loss, row_losses
 from tenfold.train.rows import Row
 from tenfold.train.tuning import TuneConfig, tune
 
-LORA = parse(LoraSettings, {"rank": 16, "alpha": 32.0, "dropout": 0.05})
-TRAINING = parse(
-    FinetuneConfig, {"batch_size": 4, "accumulate": 4, "learning_rate": 2e-4, "schedule": "cosine", "save_every": 10}
-)
+
+class SlotLora(LoraSettings):
+    """The adapter's size, wide enough for a new form of text."""
+
+    rank: int = Field(16, ge=1)
+    """Rank of the update of each matrix."""
+    alpha: float = Field(32.0, gt=0)
+    """The update is scaled by alpha / rank."""
+    dropout: float = Field(0.05, ge=0, lt=1)
+    """Share of the inputs of the update that is dropped while training."""
+
+
+class SlotTraining(FinetuneConfig):
+    """Sixteen rows in a step."""
+
+    batch_size: int = Field(4, ge=1)
+    """Rows in one forward pass."""
+    accumulate: int = Field(4, ge=1)
+    """Forward passes in one optimizer step."""
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    """The course of the rate after the warm-up."""
+    save_every: int = Field(10, ge=1)
+    """Optimizer steps between checkpoints."""
+
+
+class SlotTune(TuneConfig):
+    """How to train, with this home's defaults; a setting that is changed leaves the others as they are."""
+
+    lora: SlotLora = parse(SlotLora, {})  # pyright: ignore[reportIncompatibleVariableOverride] (frozen)
+    """The adapter that is trained."""
+    training: SlotTraining = parse(SlotTraining, {})  # pyright: ignore[reportIncompatibleVariableOverride] (frozen)
+    """Length, rate and order of the training."""
 
 
 class TrainConfig(Config):
@@ -50,7 +79,7 @@ class TrainConfig(Config):
     """Longest row in tokens; rows with longer prompts are left out."""
     merge: bool = True
     """Also write the merged model."""
-    tune: TuneConfig = parse(TuneConfig, {"lora": LORA, "training": TRAINING})
+    tune: SlotTune = parse(SlotTune, {})
     """How to train."""
 
 
