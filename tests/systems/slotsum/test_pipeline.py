@@ -9,6 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from tenfold.core.config import parse
 from tenfold.core.errors import ConfigError, MissingArtifactError
 from tenfold.llm.scripted import Scripted
+from tenfold.nn import models
 from tenfold.nn.lean_llama import LeanLlama
 from tenfold.nn.models import LoadedModel
 from tenfold.nn.reuse import Reusing
@@ -318,3 +319,26 @@ def test_rows_of_every_task(tmp_path, task):
 def test_a_changed_setting_of_training_leaves_the_others_as_they_are():
     config = parse(training.TrainConfig, {"tune": {"training": {"batch_size": 2}}})
     assert (config.tune.lora.rank, config.tune.training.batch_size, config.tune.training.schedule) == (16, 2, "cosine")
+
+
+def test_training_leaves_a_model_that_is_read_again(tmp_path):
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=2048, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    steps = {"training": {"max_steps": 2, "batch_size": 1, "accumulate": 1}, "lora": {"rank": 2}}
+    table = {"model": str(tmp_path / "base"), "data": own_texts(tmp_path), "held_out_rows": 2, "limit_rows": 3}
+    settings = parse(training.TrainConfig, {**table, "max_length": 2000, "tune": steps})
+    run = runs.start(tmp_path, "train", settings)
+    metrics = training.train(settings, run)
+    assert (metrics["steps"], metrics["rows"], metrics["left_out"]) == (2, 3, 0)
+    assert (run.folder / "adapter" / "adapter_config.json").exists()
+    assert models.load(str(run.folder / "merged")).engine.vocab_size == len(tokenizer)
+    assert training.train(settings, runs.resume(tmp_path, "train", settings)) == metrics
+    short = parse(training.TrainConfig, {**table, "max_length": 32, "tune": steps})
+    with pytest.raises(ConfigError, match="none of"):
+        training.train(short, runs.start(tmp_path, "short", short))
