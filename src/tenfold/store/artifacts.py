@@ -74,6 +74,10 @@ DATA_SETS = {
     "gptfuzz": "shieldlm/gptfuzz",
     "coldataset": "shieldlm/coldataset",
     "stories260k": "weights/stories260K",
+    "stsb": "activation/stsb",
+    "sick": "activation/sick",
+    "domains": "activation/domains",
+    "texts": "text",
     "webnlg-train": "slotsum/webnlg_enriched_v1.6_en/train.jsonl.gz",
     "webnlg-dev": "slotsum/webnlg_enriched_v1.6_en/dev.jsonl.gz",
 }

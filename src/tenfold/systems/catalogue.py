@@ -104,7 +104,14 @@ SYSTEMS = {
                 "verify": "check that a run's weights are the sum of its stages, bit for bit",
             },
         ),
-        System("activation", "look", "activation patterns of parameters, and pruning by them", "2405.17799"),
+        System(
+            "activation",
+            "look",
+            "activation patterns of parameters, and pruning by them",
+            "2405.17799",
+            {"audit": "compare the estimated effect of weights with what zeroing each of them does"},
+            whole=False,
+        ),
         System(
             "specdec",
             "speed",

@@ -1,0 +1,6 @@
+"""What the command line and recipes can do with activation patterns; wiring only."""
+
+from tenfold.core.records import Verb
+from tenfold.systems.activation import auditing
+
+VERBS = {"audit": Verb(auditing.AuditConfig, auditing.run_audit, auditing.summary)}
