@@ -109,7 +109,10 @@ SYSTEMS = {
             "look",
             "activation patterns of parameters, and pruning by them",
             "2405.17799",
-            {"audit": "compare the estimated effect of weights with what zeroing each of them does"},
+            {
+                "sts": "measure likeness of patterns against graded pairs of sentences, beside baselines",
+                "audit": "compare the estimated effect of weights with what zeroing each of them does",
+            },
             whole=False,
         ),
         System(

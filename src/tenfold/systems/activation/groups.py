@@ -1,7 +1,8 @@
 """Whole groups of weights at zero: a row, a head, a matrix; beside what one gradient and what a path of gradients foretell.
 
-A group is large, so its first-order estimate, the signed sum of w * dD/dw, may be far off. Integrated along the straight path
-from 0 to w it is exact but for the quadrature: D(w) - D(0) is the integral of sum w * dD/dw(alpha w) over alpha in [0, 1].
+A group is large, so its first-order estimate, the signed sum of w * dD/dw, may be far off. Integrated along the straight
+path from 0 to w it is exact but for the quadrature: D(w) - D(0) is the integral over alpha in [0, 1] of
+sum w * dD/dw(alpha w).
 """
 
 # O outputs, I inputs

@@ -2,6 +2,7 @@
 
 # O outputs, I inputs, K buckets, L layers, B bins
 import hashlib
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -35,9 +36,15 @@ class MeanMap:
 
 
 class RowColumnSums:
-    """Sums over the inputs and over the outputs of each matrix, for each text."""
+    """Sums over the inputs and over the outputs of each matrix, for each text.
 
-    def __init__(self) -> None:
+    Give the model's linear maps where some may not be reached by a text (experts): their sums are then 0.
+    """
+
+    def __init__(self, linears: Sequence[NamedLinear] = ()) -> None:
+        self.sizes: dict[int, dict[str, int]] = {}
+        for linear in linears:
+            self.sizes.setdefault(linear.layer, {})[linear.kind] = sum(linear.weight_OI.shape)
         self.parts: dict[tuple[int, int], dict[str, Tensor]] = {}
 
     def add(self, linear: NamedLinear, text: int, a_OI: Tensor) -> None:
@@ -46,8 +53,9 @@ class RowColumnSums:
 
     def vector(self, text: int, layer: int) -> Tensor:
         """All sums of a layer, matrices in order of their names."""
-        parts = self.parts[text, layer]
-        return torch.cat([parts[kind] for kind in sorted(parts)])
+        parts = self.parts.get((text, layer), {})
+        sizes = self.sizes.get(layer, {})
+        return torch.cat([parts[kind] if kind in parts else torch.zeros(sizes[kind]) for kind in sorted({*parts, *sizes})])
 
 
 class CountSketch:

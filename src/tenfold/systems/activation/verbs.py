@@ -1,6 +1,9 @@
 """What the command line and recipes can do with activation patterns; wiring only."""
 
 from tenfold.core.records import Verb
-from tenfold.systems.activation import auditing
+from tenfold.systems.activation import auditing, sts
 
-VERBS = {"audit": Verb(auditing.AuditConfig, auditing.run_audit, auditing.summary)}
+VERBS = {
+    "sts": Verb(sts.StsConfig, sts.run_sts, sts.summary),
+    "audit": Verb(auditing.AuditConfig, auditing.run_audit, auditing.summary),
+}
