@@ -111,6 +111,7 @@ SYSTEMS = {
             "2405.17799",
             {
                 "sts": "measure likeness of patterns against graded pairs of sentences, beside baselines",
+                "prune": "prune by a plan and export, or compare plans by perplexity on held-out text",
                 "audit": "compare the estimated effect of weights with what zeroing each of them does",
             },
             whole=False,

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from tenfold.core import jsonl
 from tenfold.core.errors import ConfigError, MissingArtifactError, UnknownNameError, UserError
 from tenfold.store.artifacts import find_data
@@ -79,6 +81,48 @@ def cut(opened: OpenedModel, texts: Sequence[str], domain: str, *, tokens: int, 
 def load_pieces(opened: OpenedModel, source: str, domain: str, *, tokens: int, count: int, skip: int = 0) -> list[Piece]:
     """`load_texts`, then `cut`."""
     return cut(opened, load_texts(source, domain), domain, tokens=tokens, count=count, skip=skip)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Texts of one domain for three uses that must not share any."""
+
+    calibration: list[str]
+    dev: list[str]
+    report: list[str]
+
+
+def split(source: str, domain: str) -> Split:
+    """Texts to prune by, to choose by, and to report on: wikitext-2 by article (40, 8, 12), others 3:1:1."""
+    wiki = source == SHARED and domain == "wiki"
+    texts = wikitext_articles() if wiki else load_texts(source, domain)
+    first, second = (40, 48) if wiki else (len(texts) * 3 // 5, len(texts) * 4 // 5)
+    return Split(texts[:first], texts[first:second], texts[second:])
+
+
+def blocks(opened: OpenedModel, texts: Sequence[str], tokens: int) -> list[tuple[int, ...]]:
+    """All texts as one stream, in blocks of equal length; a rest is dropped.
+
+    Raises:
+        UserError: they do not fill one block.
+    """
+    stream = [token for text in texts for token in opened.encode(f"{text}\n\n")]
+    found = [tuple(stream[start : start + tokens]) for start in range(0, len(stream) - tokens + 1, tokens)]
+    if not found:
+        raise UserError(f"the texts have {len(stream)} tokens, too few for one block of {tokens}; lower the length")
+    return found
+
+
+def drawn(blocks: Sequence[tuple[int, ...]], count: int, *, seed: int) -> list[tuple[int, ...]]:
+    """At most so many blocks in a seeded order."""
+    order = np.random.default_rng(seed).permutation(len(blocks))
+    return [blocks[place] for place in order[:count]]
+
+
+def evenly(blocks: Sequence[tuple[int, ...]], count: int) -> list[tuple[int, ...]]:
+    """At most so many blocks at equal distances."""
+    count = min(count, len(blocks))
+    return [blocks[place * len(blocks) // count] for place in range(count)]
 
 
 def load_pairs(name: str, part: str) -> list[Pair]:

@@ -79,8 +79,8 @@ def candidates(features: Features, num_layers: int, num_pairs: int) -> list[Sett
     transforms = dict.fromkeys(transform for _, transform in features)
     shared = [("both", transform) for transform in transforms if len({target for target, _ in features}) > 1]
     learned = ("learned:layers", "learned:blocks")
-    both = [*features, *shared]
-    return found + [Setting(*name, kind, ridge) for name in both for kind in learned for ridge in RIDGES]
+    fitted = [Setting(*name, kind, ridge) for name in [*features, *shared] for kind in learned for ridge in RIDGES]
+    return found + [setting for setting in fitted if columns(setting, features).shape[1]]
 
 
 def choose(features: Features, grades_P: Floats, num_layers: int) -> tuple[Fitted, list[Fitted]]:

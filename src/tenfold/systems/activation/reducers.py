@@ -7,9 +7,14 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from tenfold.nn.named_linears import NamedLinear
+
+
+def name_generator(seed: int, name: str) -> torch.Generator:
+    """A generator for one matrix: a function of seed and name alone."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 class Reducer(Protocol):
@@ -33,6 +38,22 @@ class MeanMap:
     def mean(self, name: str) -> Tensor:
         """[O, I] of one matrix."""
         return self.sums[name] / self.counts[name]
+
+
+class SquareMap:
+    """The root of the sum of squares over texts, of every single weight: abs(w) * norm2(gradients)."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, linear: NamedLinear, text: int, a_OI: Tensor) -> None:
+        sum_OI = self.sums.get(linear.name)
+        square_OI = a_OI.float().square()
+        self.sums[linear.name] = square_OI if sum_OI is None else sum_OI.add_(square_OI)
+
+    def norm(self, name: str) -> Tensor:
+        """[O, I] of one matrix."""
+        return self.sums[name].sqrt()
 
 
 class RowColumnSums:
@@ -68,12 +89,17 @@ class CountSketch:
         self.buckets, self.seed = buckets, seed
         self.sketches: dict[tuple[int, int], Tensor] = {}
         self._signs: dict[str, Tensor] = {}
+        self._scratch = torch.empty(0)
 
     def add(self, linear: NamedLinear, text: int, a_OI: Tensor) -> None:
-        signed = (a_OI * self._sign(linear.name, a_OI)).flatten()
-        rows_RK = functional.pad(signed, (0, -len(signed) % self.buckets)).view(-1, self.buckets)
+        if self._scratch.numel() < a_OI.numel() or self._scratch.dtype != a_OI.dtype:
+            self._scratch = torch.empty(a_OI.numel(), dtype=a_OI.dtype)
+        signed = self._scratch[: a_OI.numel()]
+        torch.mul(a_OI.flatten(), self._sign(linear.name, a_OI).flatten(), out=signed)
+        whole = len(signed) // self.buckets * self.buckets
         sketch_K = self.sketches.setdefault((text, linear.layer), torch.zeros(self.buckets, dtype=a_OI.dtype))
-        sketch_K += rows_RK.sum(0)
+        sketch_K += signed[:whole].view(-1, self.buckets).sum(0)
+        sketch_K[: len(signed) - whole] += signed[whole:]
 
     def vector(self, text: int, layer: int) -> Tensor:
         """[K] of one layer."""
@@ -82,9 +108,7 @@ class CountSketch:
     def _sign(self, name: str, like_OI: Tensor) -> Tensor:
         """+1 or -1 for each weight, a function of seed and name alone."""
         if name not in self._signs:
-            digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
-            generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-            bits_OI = torch.randint(0, 2, like_OI.shape, generator=generator, dtype=torch.int8)
+            bits_OI = torch.randint(0, 2, like_OI.shape, generator=name_generator(self.seed, name), dtype=torch.int8)
             self._signs[name] = bits_OI * 2 - 1
         return self._signs[name]
 

@@ -1,8 +1,9 @@
 """Signatures: a text's pattern as one vector a layer, kept in a folder that grows and is never computed twice.
 
 `rowcol` keeps the sums of |w * dD/dw| over the inputs and over the outputs of each matrix, `sketch` a count sketch whose
-inner products are those of the whole pattern without bias. Numbers are fp16 with one fp32 scale a text and layer, so nothing
-underflows. The folder: `signatures.json` (what they are of), `index.jsonl` (id, set, sha256, tokens, file, row), shards.
+inner products are those of the whole pattern without bias, `sample` the same random weights of every text. Numbers are
+fp16 with one fp32 scale a text and layer, so nothing underflows. The folder holds `signatures.json` (what they are of),
+`index.jsonl` (id, set, sha256, tokens, file, row) and shards.
 """
 
 # N texts, L layers, K numbers a layer
@@ -28,15 +29,17 @@ from tenfold.store.progress import track
 from tenfold.systems.activation import targets
 from tenfold.systems.activation.collect import collect
 from tenfold.systems.activation.data import Piece
+from tenfold.systems.activation.density import WeightSample
 from tenfold.systems.activation.opened import OpenedModel, sorted_by_length
 from tenfold.systems.activation.reducers import CountSketch, RowColumnSums
 
-Kind = Literal["rowcol", "sketch"]
+Kind = Literal["rowcol", "sketch", "sample"]
 BUCKETS = 4096
 SHARD = 32
 """Texts a file; at most so many are computed again after a kill."""
 BATCH_TOKENS = 256
 SEED = 0
+SignatureReducer = RowColumnSums | CountSketch | WeightSample
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,8 @@ class SignatureFolder:
             "target": target,
             "kind": kind,
             "layers": opened.num_layers,
-            "buckets": buckets if kind == "sketch" else None,
-            "seed": SEED if kind == "sketch" else None,
+            "buckets": buckets if kind != "rowcol" else None,
+            "seed": SEED if kind != "rowcol" else None,
         }
         path.mkdir(parents=True, exist_ok=True)
         if (path / "signatures.json").is_file():
@@ -120,13 +123,7 @@ class SignatureFolder:
 
     def of(self, pieces: Sequence[Piece], label: str = "Texts") -> Signatures:
         """Signatures of the pieces in their order; computes those that the folder does not hold."""
-        wanted = {text_digest(piece.ids): piece for piece in pieces}
-        missing = [piece for digest, piece in wanted.items() if digest not in self.index]
-        order = sorted_by_length([piece.ids for piece in missing])
-        shards = [[missing[place] for place in order[start : start + SHARD]] for start in range(0, len(order), SHARD)]
-        if shards:
-            for shard in track(shards, f"{label}, {self.target} {self.kind}"):
-                self._add(shard)
+        fill([self], pieces, label)
         return Signatures(self, [self.index[text_digest(piece.ids)] for piece in pieces])
 
     def read(self, file: str, layer: int) -> tuple[Tensor, Tensor]:
@@ -134,13 +131,18 @@ class SignatureFolder:
         with safe_open(self.path / file, framework="pt") as tensors:
             return tensors.get_tensor(f"layer.{layer}"), tensors.get_tensor("scales")[:, layer]
 
-    def _add(self, pieces: Sequence[Piece]) -> None:
-        linears = named_linears(self.opened.model)
-        reducer = RowColumnSums(linears) if self.kind == "rowcol" else CountSketch(self.about["buckets"], seed=SEED)
-        longest = max(len(piece.ids) for piece in pieces)
-        batch_size = max(1, BATCH_TOKENS // longest)
-        ids = [piece.ids for piece in pieces]
-        collect(self.opened.model, ids, targets.find(self.target), [reducer], batch_size=batch_size)
+    def reducer(self) -> SignatureReducer:
+        """A fresh reducer of this folder's kind."""
+        linears, buckets = named_linears(self.opened.model), self.about["buckets"]
+        if self.kind == "rowcol":
+            return RowColumnSums(linears)
+        if self.kind == "sketch":
+            return CountSketch(buckets, seed=SEED)
+        total = sum(linear.weight_OI.numel() for linear in linears)
+        return WeightSample(max(1, total // (buckets * self.opened.num_layers)), seed=SEED, linears=linears)
+
+    def keep(self, pieces: Sequence[Piece], reducer: SignatureReducer) -> None:
+        """Writes what a reducer saw of these pieces, in one shard."""
         name = f"signatures-{len(list(self.path.glob('signatures-*.safetensors'))):05}.safetensors"
         atomic.write_file(self.path / name, lambda scratch: save_file(self._tensors(reducer.vector, len(pieces)), scratch))
         for row, piece in enumerate(pieces):
@@ -164,6 +166,23 @@ class SignatureFolder:
             layers[f"layer.{layer}"] = (vectors_NK / scale_N[:, None]).half()
             scales.append(scale_N)
         return {**layers, "scales": torch.stack(scales, dim=1)}
+
+
+def fill(folders: Sequence[SignatureFolder], pieces: Sequence[Piece], label: str = "Texts") -> None:
+    """Computes, in one pass a text, what any of these folders of one model and target lacks."""
+    (target,) = {folder.target for folder in folders}
+    wanted = {text_digest(piece.ids): piece for piece in pieces}
+    missing = [piece for digest, piece in wanted.items() if any(digest not in folder.index for folder in folders)]
+    order = sorted_by_length([piece.ids for piece in missing])
+    shards = [[missing[place] for place in order[start : start + SHARD]] for start in range(0, len(order), SHARD)]
+    for shard in track(shards, f"{label}, {target}") if shards else ():
+        reducers = [folder.reducer() for folder in folders]
+        ids = [piece.ids for piece in shard]
+        batch_size = max(1, BATCH_TOKENS // max(map(len, ids)))
+        collect(folders[0].opened.model, ids, targets.find(target), reducers, batch_size=batch_size)
+        for folder, reducer in zip(folders, reducers, strict=True):
+            if any(text_digest(each) not in folder.index for each in ids):
+                folder.keep(shard, reducer)
 
 
 def text_digest(ids: Sequence[int]) -> str:

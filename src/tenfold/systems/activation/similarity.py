@@ -47,8 +47,10 @@ def layer_vectors(texts: Signatures, transform: Transform, background: Signature
     Raises:
         ConfigError: the log-ratio of a sketch, whose numbers have signs; or without a background.
     """
-    if transform == "logratio" and (background is None or texts.folder.kind != "rowcol"):
-        raise ConfigError("the log-ratio needs signatures of kind rowcol and a background; take transform=raw for a sketch")
+    if transform == "logratio" and (background is None or texts.folder.kind == "sketch"):
+        raise ConfigError(
+            "the log-ratio needs a background and signatures of kind rowcol or sample; take transform=raw for a sketch"
+        )
     for layer in range(texts.num_layers):
         vectors_NK = texts.layer(layer)
         if transform == "logratio":

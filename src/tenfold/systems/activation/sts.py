@@ -21,7 +21,7 @@ from tenfold.systems.activation import baselines, data, grading, targets
 from tenfold.systems.activation.data import Pair, Piece
 from tenfold.systems.activation.grading import Fitted, Floats
 from tenfold.systems.activation.opened import OpenedModel, open_model
-from tenfold.systems.activation.signature import Kind, SignatureFolder
+from tenfold.systems.activation.signature import Kind, SignatureFolder, fill
 from tenfold.systems.activation.similarity import PairCosines, Transform, pair_cosines
 
 FEWEST_PAIRS = 10
@@ -30,6 +30,9 @@ FEW = 200
 MAX_TOKENS = 96
 DRAWS = 1000
 PAPER: tuple[str, Kind] = ("last_max", "sketch")
+KINDS: Sequence[Kind] = ("rowcol", "sample")
+SAMPLED = 8192
+"""Weights a layer that a signature of kind `sample` keeps, about."""
 TRANSFORMS: tuple[Transform, ...] = ("raw", "logratio")
 
 
@@ -104,16 +107,29 @@ class _Collected:
 
     def __init__(self, opened: OpenedModel, run: Run, background: Sequence[Piece], names: Sequence[str]) -> None:
         self.background, self.names = background, names
-        self.folders = {name: SignatureFolder(run.folder / f"{name}-rowcol", opened, name, "rowcol") for name in names}
-        self.paper = SignatureFolder(run.folder / "-".join(PAPER), opened, *PAPER)
+        self.folders: dict[str, SignatureFolder] = {}
+        for name in names:
+            for kind in KINDS:
+                place = run.folder / f"{name}-{kind}"
+                self.folders[f"{name}:{kind}"] = SignatureFolder(place, opened, name, kind, buckets=SAMPLED)
+        target, kind = PAPER
+        self.paper = SignatureFolder(run.folder / f"{target}-{kind}", opened, target, kind)
 
     def features(self, part: Part) -> dict[tuple[str, str], PairCosines]:
         found: dict[tuple[str, str], PairCosines] = {}
+        for target in self.names:
+            mine = [folder for folder in (*self.folders.values(), self.paper) if folder.target == target]
+            fill([folder for folder in mine if folder is not self.paper], self.background, "Background")
+            fill(mine, part.pieces, "Sentences")
         for name, folder in self.folders.items():
-            background, texts = folder.of(self.background, "Background"), folder.of(part.pieces, "Sentences")
+            background, texts = folder.of(self.background), folder.of(part.pieces)
             for transform in TRANSFORMS:
                 found[name, transform] = pair_cosines(
-                    texts, part.places, transform=transform, background=background, blocks=folder.blocks
+                    texts,
+                    part.places,
+                    transform=transform,
+                    background=background,
+                    blocks=folder.blocks if folder.kind == "rowcol" else (),
                 )
         return found
 
