@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from tenfold.core.errors import NumericalError, UserError
 from tenfold.nn.named_linears import NamedLinear, named_linears
 from tenfold.systems.activation.reducers import Reducer
+from tenfold.systems.activation.routing import RoutedTokens
 from tenfold.systems.activation.targets import Target
 
 Mode = Literal["hooks", "autograd"]
@@ -30,12 +31,14 @@ def collect(
     *,
     batch_size: int = 8,
     mode: Mode | None = None,
+    routed: RoutedTokens | None = None,
 ) -> list[float]:
     """Hands every text's pattern to every reducer, and returns D of each text.
 
     Args:
         texts: token ids; a reducer is told the place of a text in this list.
         mode: None takes `hooks`, or `autograd` for a mixture of experts.
+        routed: is told which experts each text reached. Of an expert that it did not reach, reducers see nothing.
 
     Raises:
         UserError: a text without tokens, or a model without linear maps.
@@ -49,7 +52,8 @@ def collect(
     if mode == "hooks" and has_experts:
         raise UserError("mode 'hooks' cannot see into experts; take 'autograd' for a mixture of experts")
     if mode == "autograd" or (mode is None and has_experts):
-        return [_by_autograd(model, linears, place, ids, target, reducers) for place, ids in enumerate(texts)]
+        routed = routed or RoutedTokens()
+        return [_by_autograd(model, linears, place, ids, target, reducers, routed) for place, ids in enumerate(texts)]
     values: list[float] = []
     for start in range(0, len(texts), batch_size):
         values += _by_hooks(model, linears, start, texts[start : start + batch_size], target, reducers)
@@ -130,6 +134,7 @@ def _by_autograd(
     ids: Sequence[int],
     target: Target,
     reducers: Sequence[Reducer],
+    routed: RoutedTokens,
 ) -> float:
     owners: dict[torch.nn.Parameter, list[NamedLinear]] = {}
     for linear in linears:
@@ -138,12 +143,15 @@ def _by_autograd(
     def drop(parameter: torch.nn.Parameter) -> None:
         assert parameter.grad is not None
         for linear in owners[parameter]:
+            if linear.expert is not None and not routed.reached(place, linear):
+                continue
             _reduce(linear, place, _widen(linear.oriented(parameter.grad)), reducers)
         parameter.grad = None
 
     with _gradients(model, list(owners)), ExitStack() as stack, torch.enable_grad():
         for parameter in owners:
             stack.callback(parameter.register_post_accumulate_grad_hook(drop).remove)
+        stack.enter_context(routed.watching(linears, place))
         values_N = run_target(model, [ids], target)
         values_N.sum().backward()
     return values_N.item()

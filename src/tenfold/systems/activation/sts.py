@@ -7,6 +7,7 @@ they are computed, so a run that was cut off goes on behind the last 32 sentence
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,6 @@ FEW = 200
 MAX_TOKENS = 96
 DRAWS = 1000
 PAPER: tuple[str, Kind] = ("last_max", "sketch")
-KINDS: Sequence[Kind] = ("rowcol", "sample")
 SAMPLED = 8192
 """Weights a layer that a signature of kind `sample` keeps, about."""
 TRANSFORMS: tuple[Transform, ...] = ("raw", "logratio")
@@ -49,6 +49,10 @@ class StsConfig(Config):
     """Held-out pairs of each set, spread evenly over it; a number above its size takes all."""
     train_pairs: int = Field(default=200, ge=FEWEST_PAIRS)
     """Pairs to choose the setting on."""
+    kinds: tuple[Kind, ...] = ("rowcol",)
+    """Signatures to try: rowcol, and sample (single weights), which pays for small models."""
+    signatures: Path | None = None
+    """Folder of signatures to use and add to; the run's own by default."""
     background: int = Field(default=150, ge=10)
     """Sentences, of other training pairs, whose mean pattern is taken out."""
 
@@ -81,7 +85,7 @@ def run_sts(config: StsConfig, run: Run) -> Metrics:
         opened, spread(whole[: len(whole) // 2 or 1] if len(whole) > 200 else whole, config.train_pairs), "train"
     )
     background = background_pieces(opened, whole[len(whole) // 2 :], config.background)
-    collected = _Collected(opened, run, background, config.targets)
+    collected = _Collected(opened, background, config, config.signatures or run.folder)
     chosen, tried = grading.choose(collected.features(train), train.grades, opened.num_layers)
     run.log(f"chosen {chosen.setting}, Spearman {chosen.train_spearman:.4f} on {len(train.pairs)} training pairs")
     measured = {}
@@ -105,21 +109,22 @@ def run_sts(config: StsConfig, run: Run) -> Metrics:
 class _Collected:
     """Signatures of everything that is compared, by target and kind."""
 
-    def __init__(self, opened: OpenedModel, run: Run, background: Sequence[Piece], names: Sequence[str]) -> None:
-        self.background, self.names = background, names
+    def __init__(self, opened: OpenedModel, background: Sequence[Piece], config: StsConfig, place: Path) -> None:
+        self.background, self.names = background, config.targets
         self.folders: dict[str, SignatureFolder] = {}
-        for name in names:
-            for kind in KINDS:
-                place = run.folder / f"{name}-{kind}"
-                self.folders[f"{name}:{kind}"] = SignatureFolder(place, opened, name, kind, buckets=SAMPLED)
+        for name in config.targets:
+            for kind in config.kinds:
+                path = place / f"{name}-{kind}"
+                self.folders[f"{name}:{kind}"] = SignatureFolder(path, opened, name, kind, buckets=SAMPLED)
         target, kind = PAPER
-        self.paper = SignatureFolder(run.folder / f"{target}-{kind}", opened, target, kind)
+        self.paper = SignatureFolder(place / f"{target}-{kind}", opened, target, kind)
 
     def features(self, part: Part) -> dict[tuple[str, str], PairCosines]:
         found: dict[tuple[str, str], PairCosines] = {}
         for target in self.names:
             mine = [folder for folder in (*self.folders.values(), self.paper) if folder.target == target]
-            fill([folder for folder in mine if folder is not self.paper], self.background, "Background")
+            if plain := [folder for folder in mine if folder is not self.paper]:
+                fill(plain, self.background, "Background")
             fill(mine, part.pieces, "Sentences")
         for name, folder in self.folders.items():
             background, texts = folder.of(self.background), folder.of(part.pieces)
