@@ -110,11 +110,16 @@ SYSTEMS = {
             "activation patterns of parameters, and pruning by them",
             "2405.17799",
             {
+                "map": "map where weights act by layer, matrix and domain, and judge the paper's findings",
+                "similar": "compare texts by their patterns, all pairs from one pass a text",
                 "sts": "measure likeness of patterns against graded pairs of sentences, beside baselines",
-                "prune": "prune by a plan and export, or compare plans by perplexity on held-out text",
+                "classify": "tell the domain of texts, and texts of an unseen domain from all",
                 "audit": "compare the estimated effect of weights with what zeroing each of them does",
+                "prune": "prune by a plan and export, or compare plans by perplexity on held-out text",
+                "choose": "rank sets of texts to calibrate pruning for a task, and verify the choice",
+                "experts": "map the experts of a mixture by domain",
+                "atlas": "bind finished runs into one interactive page",
             },
-            whole=False,
         ),
         System(
             "specdec",

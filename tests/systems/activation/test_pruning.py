@@ -1,4 +1,4 @@
-"""Masks equal naive loops, plans keep their mean, layers are judged on pruned inputs, and masks survive merging and saving."""
+"""Masks equal naive loops, plans keep their mean, layers are judged on pruned inputs, masks survive merging and saving."""
 
 import numpy as np
 import pytest

@@ -1,7 +1,7 @@
 """The verb `classify`: which domain is a text of, and is it of none of them? Nearest centroid of signatures.
 
-Centroids and the texts that are judged share nothing, and all texts have one length. Each domain is left out in turn to measure how
-well texts of an unseen domain are told from the others.
+Centroids and the texts that are judged share nothing, and all texts have one length. Each domain is left out in turn to
+measure how well texts of an unseen domain are told from the others.
 """
 
 # N texts, C domains, K numbers of a layer

@@ -166,7 +166,7 @@ def _sketch_error(
 def summary(metrics: Metrics) -> str:
     """What a person reads in the terminal."""
     lines = [
-        f"{metrics['model']}: {metrics['pairs']} likenesses of {metrics['texts']} texts from {metrics['passes']} backward passes"
+        f"{metrics['model']}: {metrics['pairs']} likenesses of {metrics['texts']} texts from {metrics['passes']} passes"
         f" in {metrics['pass_seconds']:.0f} s, and {metrics['matrix_seconds']:.1f} s for the products",
         f"the nearest text is of the same set for {metrics['nearest_same_set']:.1%}",
     ]

@@ -1,7 +1,7 @@
 """Expert by expert: how many tokens and texts came, and how strongly its weights act where they do.
 
-`conditional` is the mean over the texts that reached the expert, `unconditional` over all texts. An expert that no text reached
-has neither: it is listed as never hit.
+`conditional` is the mean over the texts that reached the expert, `unconditional` over all texts. An expert that no text
+reached has neither: it is listed as never hit.
 """
 
 # N texts, E experts

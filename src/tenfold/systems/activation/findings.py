@@ -1,11 +1,11 @@
 """The paper's three findings as questions to a model, each answered with holds, does not hold, or undecided.
 
-F1  within a domain, shallow layers are dense and deep ones sparse: rank correlation of depth and density, from layer 3 on, < 0
+F1  within a domain, shallow layers are dense and deep ones sparse: correlation of depth and density, from layer 3 on, < 0
 F2  texts of different domains are more alike in shallow layers: their cosine in the shallow half minus the deep half > 0
 F3  in deep layers likeness follows relevance: (same minus different domain), deep half minus shallow half > 0
 
-Intervals of 95 % come from drawing texts anew within their domains. The first two layers are reported apart in F1, since they are the
-sparsest ones in some models.
+Intervals of 95 % come from drawing texts anew within their domains. F1 leaves the first two layers out,
+since they are the sparsest ones in some models.
 """
 
 # N texts, R draws, L layers

@@ -1,4 +1,4 @@
-"""The verb `map`: where a model's weights act, by layer, matrix and domain; the paper's three findings; layers to draft with.
+"""The verb `map`: where a model's weights act, by layer, matrix and domain; the paper's findings; layers to draft with.
 
 One pass a text leaves its signature, a sample of its weights and its sums by matrix. A set of texts is one row: a run that
 was cut off goes on with the next set. Beside the metrics the run leaves `importance.jsonl` (layer, module, importance),
@@ -246,9 +246,10 @@ def summary(metrics: Metrics) -> str:
         lines += [f"{target:>9}  {key:<12} {_line(found['findings'][key])}" for key in ("F2", "F3")]
     for key, title in (("two_thirds", "two thirds"), ("one_third", "a third")):
         one = metrics["drafter"][key]
+        beaten = f"better than {one['random_beaten']} of {one['random_sets']}"
         lines.append(
-            f"drafting with {title} of the layers: agrees at {one['chosen']:.1%} of {one['positions']} positions; evenly spread"
-            f" {one['even']:.1%}, random {one['random_mean']:.1%} (better than {one['random_beaten']} of {one['random_sets']})"
+            f"drafting with {title} of the layers: agrees at {one['chosen']:.1%} of {one['positions']} positions; evenly"
+            f" spread {one['even']:.1%}, random {one['random_mean']:.1%} ({beaten})"
         )
     return "\n".join(lines)
 

@@ -1,7 +1,7 @@
 """Which experts a text's tokens were sent to: read off the choice that enters a layer's experts.
 
-Every mixture in Transformers, and our own, calls its experts with the chosen experts of each token, the one argument of whole
-numbers. An expert that no token of a text reached has no pattern for it: that is missing, and not 0.
+Every mixture in Transformers, and our own, calls its experts with the chosen experts of each token, the one argument of
+whole numbers. An expert that no token of a text reached has no pattern for it: that is missing, and not 0.
 """
 
 # E experts, T tokens, K chosen experts

@@ -1,8 +1,8 @@
 """Which layers of a model can draft for it: those whose absence would change the loss most must stay.
 
 The first-order effect of leaving a layer out is the gradient at its output times what it adds, which is the sum of w * dD/dw
-over the matrices that write into the residual. The scores go to a file of {layer, score} that a layer-skip drafter reads; how
-often the chosen layers agree with the whole model is measured beside layers chosen at random.
+over the matrices that write into the residual. The scores go to a file of {layer, score} that a layer-skip drafter reads;
+how often the chosen layers agree with the whole model is measured beside layers chosen at random.
 """
 
 # N texts, T tokens, D model width
