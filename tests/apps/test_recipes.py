@@ -170,6 +170,13 @@ def test_a_stage_takes_up_what_an_earlier_one_made(tmp_path, handing_over):
     assert recipes.execute(plan, tmp_path / "runs", resume=True).metrics["stages"]["read"] == {"words": 4}
 
 
+def test_a_file_may_stand_behind_an_options_name(tmp_path):
+    stage = recipes.Stage(name="read", verb="x.y", settings={"options": ["num=3", "scores=@make/made.txt", "at=a@b/c"]})
+    (tmp_path / "made.txt").write_text("x")
+    replaced = recipes._with_files(stage, {"make": tmp_path})
+    assert replaced.settings["options"] == ["num=3", f"scores={tmp_path / 'made.txt'}", "at=a@b/c"]
+
+
 @pytest.mark.parametrize("stage", ["read", "later", "maek"])
 def test_only_earlier_stages_hand_over(tmp_path, handing_over, stage):
     with pytest.raises(UserError, match=f"earlier stage .*{stage}"):

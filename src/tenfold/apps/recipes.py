@@ -32,7 +32,8 @@ from tenfold.store import runs
 
 REPORT = "report.html"
 STAGES = "stages"
-REFERENCE = re.compile(r"@(?P<stage>[a-z][a-z0-9_-]*)/(?P<file>.+)")
+REFERENCE = re.compile(r"(?P<option>[a-z][a-z0-9_.]*=)?@(?P<stage>[a-z][a-z0-9_-]*)/(?P<file>.+)")
+"""`@stage/file`, or `key=@stage/file` where a setting is a list of options."""
 
 
 class Stage(Config):
@@ -199,7 +200,7 @@ def _with_files(stage: Stage, folders: Mapping[str, Path]) -> Stage:
 
 def _replaced(value: Any, folders: Mapping[str, Path]) -> Any:
     if isinstance(value, str) and (match := REFERENCE.fullmatch(value)):
-        return str(folders[match["stage"]] / match["file"])
+        return f"{match['option'] or ''}{folders[match['stage']] / match['file']}"
     if isinstance(value, Mapping):
         return {key: _replaced(part, folders) for key, part in value.items()}
     return [_replaced(part, folders) for part in value] if isinstance(value, list | tuple) else value

@@ -32,7 +32,7 @@ def density(target: str, found: Mapping[str, Row]) -> Figure:
                 "hovertemplate": f"{name}, layer %{{x}}: %{{y:.1%}}",
             }
         )
-    layout = _axes("layer", "share of activated weights") | {"height": 400}
+    layout: dict[str, Any] = _axes("layer", "share of activated weights") | {"height": 400}
     layout["yaxis"] |= {"tickformat": ".0%", "rangemode": "tozero"}
     caption = (
         "The share of a layer's weights that act more than the common threshold. The bars are 95% intervals over texts."
@@ -58,7 +58,7 @@ def modules(target: str, rows: Sequence[Row]) -> Figure:
             "hovertemplate": "%{y}, layer %{x}: 10^%{z:.2f}",
         }
     ]
-    layout = _axes("layer", "") | {"height": 160 + 14 * len(lines), "margin": {"l": 150}}
+    layout: dict[str, Any] = _axes("layer", "") | {"height": 160 + 14 * len(lines), "margin": {"l": 150}}
     caption = "The mean of |w * dD/dw| of each matrix, as a power of ten. Brighter means that its weights act more."
     return Figure(f"Which matrices act, {target}", caption, {"data": data, "layout": layout})
 
@@ -85,7 +85,7 @@ def likeness(target: str, by_layer: Sequence[Row]) -> Figure:
                 "marker": {"color": colour},
             }
         )
-    layout = _axes("layer", "cosine of two texts' patterns") | {"height": 400, "boxmode": "group"}
+    layout: dict[str, Any] = _axes("layer", "cosine of two texts' patterns") | {"height": 400, "boxmode": "group"}
     caption = "Boxes hold the middle half of all pairs of texts, whiskers nine tenths."
     return Figure(f"How alike texts are, {target}", caption, {"data": data, "layout": layout})
 
@@ -134,7 +134,7 @@ def points(target: str, rows: Sequence[Sequence[Any]]) -> Figure:
                 "marker": {"color": COLOURS[place % len(COLOURS)], "size": 7},
             }
         )
-    layout = _axes("first coordinate", "second coordinate") | {"height": 420}
+    layout: dict[str, Any] = _axes("first coordinate", "second coordinate") | {"height": 420}
     return Figure(
         f"A map of the texts, {target}",
         "Each point is a text; near points have like patterns.",
@@ -158,7 +158,7 @@ def audit(rows: Sequence[Row]) -> Figure:
                 "hovertemplate": "exact %{x:.2e}, estimate %{y:.2e}",
             }
         )
-    layout = _axes("change when the weight is zeroed", "|w * dD/dw|") | {"height": 420}
+    layout: dict[str, Any] = _axes("change when the weight is zeroed", "|w * dD/dw|") | {"height": 420}
     for axis in ("xaxis", "yaxis"):
         layout[axis] |= {"type": "log", "exponentformat": "power"}
     caption = "Points on the diagonal are weights whose effect one backward pass foretells exactly."
@@ -180,7 +180,7 @@ def plans(found: Mapping[str, Mapping[str, Row]]) -> Figure:
         }
         for place, (name, one) in enumerate(allocations.items())
     ]
-    layout = _axes("layer", "share pruned") | {"height": 360}
+    layout: dict[str, Any] = _axes("layer", "share pruned") | {"height": 360}
     layout["yaxis"] |= {"tickformat": ".0%"}
     caption = "Every plan removes the same share of all weights; they differ in where."
     return Figure(f"What each plan prunes, {float(sparsity):.0%} in all", caption, {"data": data, "layout": layout})
@@ -200,7 +200,7 @@ def perplexities(found: Mapping[str, Mapping[str, Row]], dense: float) -> Figure
         }
         for place, name in enumerate(names)
     ]
-    layout = _axes("share of weights removed", "perplexity on held-out text") | {"height": 380}
+    layout: dict[str, Any] = _axes("share of weights removed", "perplexity on held-out text") | {"height": 380}
     layout["xaxis"] |= {"tickformat": ".0%"}
     layout["yaxis"] |= {"type": "log"}
     layout["shapes"] = [
@@ -222,7 +222,7 @@ def grades(name: str, rows: Sequence[Sequence[float]]) -> Figure:
             "hovertemplate": "grade %{x}, likeness %{y:.3f}",
         }
     ]
-    layout = _axes("grade that people gave", "likeness of the patterns") | {"height": 360}
+    layout: dict[str, Any] = _axes("grade that people gave", "likeness of the patterns") | {"height": 360}
     return Figure(f"Likeness and grades, {name}", "Each point is a pair of sentences.", {"data": data, "layout": layout})
 
 
@@ -241,7 +241,7 @@ def experts(name: str, rows: Sequence[Row]) -> Figure:
             "hovertemplate": "%{y}, expert %{x}: %{z:.2e}",
         }
     ]
-    layout = _axes("expert", "") | {"height": 140 + 30 * len(layers)}
+    layout: dict[str, Any] = _axes("expert", "") | {"height": 140 + 30 * len(layers)}
     caption = "Mean activation of an expert's weights over the texts that reached it. A blank expert was never reached."
     return Figure(f"Experts, {name}", caption, {"data": data, "layout": layout})
 

@@ -53,7 +53,7 @@ def _finding(name: str, value: float, draws_R: Floats) -> Finding:
 def density_falls(curve: DensityCurve) -> Finding:
     """F1 of one domain, as minus the rank correlation."""
     skip = min(LEFT_OUT, max(0, len(curve.values) - 3))
-    depth = np.arange(len(curve.values) - skip)
+    depth = np.arange(len(curve.values) - skip, dtype=np.float64)
     draws_R = np.array([-spearman(depth, drawn_L[skip:]) for drawn_L in curve.draws])
     return _finding("F1", -spearman(depth, curve.values[skip:]), draws_R)
 

@@ -6,6 +6,7 @@ was cut off goes on with the next set. Beside the metrics the run leaves `import
 """
 
 # N texts, L layers, W sampled weights
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -213,16 +214,19 @@ def _points(matrix_NN: np.ndarray, domains: Sequence[str]) -> list[list[Any]]:
 
 
 def _drafter(opened: OpenedModel, texts: Sequence[Sequence[int]], folder: Path) -> dict[str, Any]:
-    """Scores the layers on every other text, measures the chosen ones on the rest, and writes `layers.jsonl`."""
+    """Scores the layers on every other text, measures the chosen ones on the rest, and writes `layers.jsonl`; random scores beside it."""
     scores = skipping.layer_effects(opened.model, texts[::2])
-    rows = [{"layer": layer, "score": score} for layer, score in enumerate(scores)]
-    atomic.write_text(
-        folder / "layers.jsonl", "".join(f'{{"layer": {r["layer"]}, "score": {r["score"]!r}}}\n' for r in rows)
-    )
+    _write_scores(folder / "layers.jsonl", scores)
+    _write_scores(folder / "layers-random.jsonl", np.random.default_rng(0).random(len(scores)).tolist())
     count = max(1, opened.num_layers - opened.num_layers // DRAFT_SHARE)
     found = skipping.compare(opened.model, texts[1::2], scores, count)
     few = skipping.compare(opened.model, texts[1::2], scores, max(1, opened.num_layers // DRAFT_SHARE))
     return {"scores": scores, "two_thirds": found, "one_third": few}
+
+
+def _write_scores(path: Path, scores: Sequence[float]) -> None:
+    rows = [json.dumps({"layer": layer, "score": score}) for layer, score in enumerate(scores)]
+    atomic.write_text(path, "".join(f"{row}\n" for row in rows))
 
 
 def _write_importance(run: Run, config: MapConfig) -> None:
