@@ -214,7 +214,7 @@ def _points(matrix_NN: np.ndarray, domains: Sequence[str]) -> list[list[Any]]:
 
 
 def _drafter(opened: OpenedModel, texts: Sequence[Sequence[int]], folder: Path) -> dict[str, Any]:
-    """Scores the layers on every other text, measures the chosen ones on the rest, and writes `layers.jsonl`; random scores beside it."""
+    """Scores the layers on every other text, measures the chosen ones on the rest; writes both scores and random ones."""
     scores = skipping.layer_effects(opened.model, texts[::2])
     _write_scores(folder / "layers.jsonl", scores)
     _write_scores(folder / "layers-random.jsonl", np.random.default_rng(0).random(len(scores)).tolist())
