@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 from transformers import MixtralConfig
 
 from tenfold.core.errors import ConfigError, UserError
@@ -167,8 +168,6 @@ def test_findings_hold_where_they_were_planted_and_not_where_reversed():
 
 @given(st.lists(st.integers(0, 5), min_size=3, max_size=20))
 def test_rank_correlation_is_that_of_scipy(values):
-    from scipy.stats import spearmanr
-
     other = list(range(len(values)))
     expected = spearmanr(values, other)[0] if len(set(values)) > 1 else float("nan")
     assert grading.spearman(values, other) == pytest.approx(expected, nan_ok=True)

@@ -107,7 +107,8 @@ def _scores(config: ChooseConfig, run: Run, opened: OpenedModel, sets: Sets) -> 
     ids = [ids for name in config.candidates for ids in sets.calibration[name]]
     ids += [ids for task in config.tasks for ids in sets.shown[task]]
     spans = _spans(config, sets)
-    units = _unit_patterns(config, run, opened, ids, len(config.candidates) * config.per_set)
+    num_known = sum(len(sets.calibration[name]) for name in config.candidates)
+    units = _unit_patterns(config, run, opened, ids, num_known)
     means, _ = baselines.hidden_states(opened.model, ids)
     hidden = [functional.normalize(layer_ND, dim=1) for layer_ND in means.transpose(0, 1)]
     vocab = opened.model.config.get_text_config().vocab_size

@@ -77,19 +77,25 @@ class MapConfig(Config):
 class KindSums:
     """A reducer: the mean a of each kind of matrix in each layer, summed over texts."""
 
-    def __init__(self) -> None:
+    def __init__(self, linears: Sequence[NamedLinear]) -> None:
         self.sums: dict[tuple[int, str], float] = {}
         self.sizes: dict[tuple[int, str], int] = {}
+        for linear in linears:
+            key = self._key(linear)
+            self.sizes[key] = self.sizes.get(key, 0) + linear.weight_OI.numel()
 
     def add(self, linear: NamedLinear, text: int, a_OI: Tensor) -> None:
-        key = (linear.layer, linear.kind if linear.expert is None else linear.kind.split(".")[0])
-        self.sums[key] = self.sums.get(key, 0.0) + float(a_OI.double().sum())
-        if text == 0:
-            self.sizes[key] = self.sizes.get(key, 0) + a_OI.numel()
+        key = self._key(linear)
+        self.sums[key] = self.sums.get(key, 0.0) + float(a_OI.sum())
+
+    @staticmethod
+    def _key(linear: NamedLinear) -> tuple[int, str]:
+        """All experts of a layer count as one module."""
+        return linear.layer, linear.kind if linear.expert is None else linear.kind.split(".")[0]
 
     def rows(self, num_texts: int) -> list[dict[str, Any]]:
         return [
-            {"layer": layer, "module": kind, "importance": self.sums[layer, kind] / num_texts / max(1, size)}
+            {"layer": layer, "module": kind, "importance": self.sums.get((layer, kind), 0.0) / num_texts / size}
             for (layer, kind), size in sorted(self.sizes.items())
         ]
 
@@ -136,8 +142,9 @@ def _sample_path(run: Run, target: str, domain: str) -> Path:
 
 def _collect(config: MapConfig, run: Run, opened: OpenedModel, target: str, pieces: Sequence[Piece]) -> list[dict[str, Any]]:
     folder, domain = _folder(run, opened, target), pieces[0].domain
-    sample = WeightSample(config.sample, linears=named_linears(opened.model))
-    signature, sums, mean = folder.reducer(), KindSums(), MeanMap()
+    linears = named_linears(opened.model)
+    sample = WeightSample(config.sample, linears=linears)
+    signature, sums, mean = folder.reducer(), KindSums(linears), MeanMap()
     reducers = [sample, signature, sums, *([mean] if config.save_map else [])]
     ids, batch = [piece.ids for piece in pieces], max(1, BATCH_TOKENS // config.tokens)
     collect(opened.model, ids, targets.find(target), reducers, batch_size=batch)

@@ -5,6 +5,7 @@ behind the last of them. Signals and the search see the calibration text of the 
 that is reported on.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from typing import Annotated
 
 import torch
 from pydantic import BeforeValidator, Field, model_validator
+from transformers import PreTrainedModel
 
 from tenfold.core.config import Config, Names, split_commas
 from tenfold.core.errors import ConfigError, UnknownNameError
@@ -203,8 +205,7 @@ class Sweep:
         plan, folder = self.plan(name, sparsity), self.run.folder / "model"
         with restored(self.opened):
             masks = prune(self.opened, self.calibration(seed), self.pruner(seed), plan)
-            self.opened.model.to(torch.bfloat16).save_pretrained(folder)  # pyright: ignore[reportArgumentType]
-            self.opened.model.to(torch.float32)  # pyright: ignore[reportArgumentType]
+            _as_published(self.opened.model).save_pretrained(folder)
         if self.opened.tokenizer is not None:
             self.opened.tokenizer.save_pretrained(folder)
         masks.save(folder, base=self.opened.digest)
@@ -212,6 +213,15 @@ class Sweep:
             folder / "plan.json", plan.as_json() | {"mean": sparsity, "measured": masks.sparsity, "seed": seed}
         )
         self.run.log(f"wrote {folder}")
+
+
+def _as_published(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy in bf16 where the model's embeddings are bf16 numbers, as most are published; else the model as it is."""
+    weight = model.get_input_embeddings().weight
+    assert isinstance(weight, torch.Tensor)
+    if not torch.equal(weight, weight.bfloat16().to(weight.dtype)):
+        return model
+    return copy.deepcopy(model).to(torch.bfloat16)  # pyright: ignore[reportArgumentType]
 
 
 def summary(metrics: Metrics) -> str:
