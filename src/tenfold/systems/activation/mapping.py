@@ -34,7 +34,9 @@ from tenfold.systems.activation.signature import BATCH_TOKENS, SignatureFolder, 
 from tenfold.systems.activation.similarity import choose_layers, similarity_by_layer
 
 DRAFT_SHARE = 3
-"""One layer in so many drafts."""
+"""One layer in so many is left out, or kept, when layers that could draft are tried."""
+MOST_SCORED, NUM_PROBES = 64, 12
+"""Texts that score the layers, and about how many others measure the choice."""
 
 
 class MapConfig(Config):
@@ -222,12 +224,14 @@ def _points(matrix_NN: np.ndarray, domains: Sequence[str]) -> list[list[Any]]:
 
 def _drafter(opened: OpenedModel, texts: Sequence[Sequence[int]], folder: Path) -> dict[str, Any]:
     """Scores the layers on every other text, measures the chosen ones on the rest; writes both scores and random ones."""
-    scores = skipping.layer_effects(opened.model, texts[::2])
+    scores = skipping.layer_effects(opened.model, texts[::2][:MOST_SCORED])
+    others = texts[1::2]
+    probes = others[:: max(1, len(others) // NUM_PROBES)]
     _write_scores(folder / "layers.jsonl", scores)
     _write_scores(folder / "layers-random.jsonl", np.random.default_rng(0).random(len(scores)).tolist())
     count = max(1, opened.num_layers - opened.num_layers // DRAFT_SHARE)
-    found = skipping.compare(opened.model, texts[1::2], scores, count)
-    few = skipping.compare(opened.model, texts[1::2], scores, max(1, opened.num_layers // DRAFT_SHARE))
+    found = skipping.compare(opened.model, probes, scores, count)
+    few = skipping.compare(opened.model, probes, scores, max(1, opened.num_layers // DRAFT_SHARE))
     return {"scores": scores, "two_thirds": found, "one_third": few}
 
 

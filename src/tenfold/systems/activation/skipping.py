@@ -19,7 +19,7 @@ from tenfold.nn.named_linears import decoder_layers
 from tenfold.systems.activation import targets
 from tenfold.systems.activation.collect import run_target
 
-RANDOM_SETS = 20
+RANDOM_SETS = 10
 
 
 def layer_effects(model: PreTrainedModel, texts: Sequence[Sequence[int]]) -> list[float]:

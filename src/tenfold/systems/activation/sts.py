@@ -81,9 +81,8 @@ def run_sts(config: StsConfig, run: Run) -> Metrics:
     """Chooses on training pairs, then measures each set."""
     opened = open_model(config.model)
     whole = data.load_pairs(config.sets[0], "train")
-    train = part_of(
-        opened, spread(whole[: len(whole) // 2 or 1] if len(whole) > 200 else whole, config.train_pairs), "train"
-    )
+    half = len(whole) // 2 if len(whole) > FEW else len(whole)
+    train = part_of(opened, spread(whole[:half], config.train_pairs), "train")
     background = background_pieces(opened, whole[len(whole) // 2 :], config.background)
     collected = _Collected(opened, background, config, config.signatures or run.folder)
     chosen, tried = grading.choose(collected.features(train), train.grades, opened.num_layers)
