@@ -231,7 +231,7 @@ def test_path_integral_of_a_group_is_its_exact_change(new_tiny_model):
 
 def test_effect_of_a_layer_is_the_slope_of_fading_it_out(new_tiny_model):
     model = new_tiny_model().double()
-    layer, step = model.model.layers[1], 1e-6
+    layer, step = model.model.layers[1], 1e-3  # norms compute in float32: a smaller step drowns
 
     def loss(share):
         handle = layer.register_forward_hook(lambda _m, inputs, output: inputs[0] + share * (output - inputs[0]))
