@@ -1,6 +1,7 @@
 """SlotSum: an entity abstract is a template of generic prose and the facts in its slots (arXiv 2402.18873).
 
-Claim: every fact of a text stands in a named slot, can be pointed at, and is corrected there without touching what is right.
+Claim: numbers, dates and known values stand in named slots only, can be pointed at, and are corrected without
+touching what is right.
 
     ours       the paper's
     Template   T, prose with named slots
