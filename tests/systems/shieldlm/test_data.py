@@ -58,6 +58,13 @@ def test_the_papers_formats_are_read(tmp_path, row, label):
     assert (item.query, item.response, item.label, item.key) == ("q", "r", label, "own.jsonl:1")
 
 
+def test_instruction_data_is_read_as_it_is(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"id": "a", "instruction": "How do bees build?", "answer": "In wax."}))
+    (item,) = read_items(path)
+    assert (item.query, item.response, item.lang) == ("How do bees build?", "In wax.", "en")
+
+
 def test_rows_without_a_response_are_refused_with_their_line(tmp_path):
     path = tmp_path / "own.jsonl"
     for text, match in (

@@ -106,6 +106,7 @@ def read_items(path: Path) -> list[Item]:
     """Items of a JSONL file of your own, in one of the paper's formats.
 
         {query, response}                 to be judged; label may follow: a name, or 0 safe, 1 unsafe, 2 controversial
+        {instruction, answer}             the same, as instruction data calls it
         {query, response, output}         the label is read from the output's answer line
         {input, output, lang, label}      training rows; the dialogue is what stands behind the last `A:` and `B:` lines
 
@@ -134,9 +135,7 @@ def test_items(name: str) -> list[Item]:
 def _own_item(row: Any, where: str) -> Item:
     if not isinstance(row, Mapping):
         raise ConfigError(f"{where}: a row is a JSON object with query and response")
-    query, response = (
-        (row.get("query", ""), row.get("response")) if "response" in row else dialogue(str(row.get("input", "")))
-    )
+    query, response = _asked_and_answered(row)
     if not isinstance(response, str) or not isinstance(query, str):
         raise ConfigError(f"{where}: keys {sorted(row)} hold no response; give query and response")
     types = row.get("controversial_type") or [row.get("category", "")]
@@ -152,6 +151,14 @@ def _own_item(row: Any, where: str) -> Item:
         str(row.get("rule_safe", "")),
         str(row.get("rule_unsafe", "")),
     )
+
+
+def _asked_and_answered(row: Mapping[str, Any]) -> tuple[Any, Any]:
+    if "response" in row:
+        return row.get("query", ""), row["response"]
+    if "instruction" in row and "answer" in row:
+        return row["instruction"], row["answer"]
+    return dialogue(str(row.get("input", "")))
 
 
 def dialogue(text: str) -> tuple[str, str | None]:
