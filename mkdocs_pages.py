@@ -53,7 +53,7 @@ SOURCES = {page: source for source, page in PAGES.items()}
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """The order of the pages."""
-    others = ["architecture.md", "add-a-system.md", "contributing.md", "log.md", "changelog.md"]
+    others = ["peers.md", "scale.md", "architecture.md", "add-a-system.md", "contributing.md", "log.md", "changelog.md"]
     tutorials = [page for page in tutorials_and_more().values() if page not in others]
     config.nav = [
         {"Tenfold": "index.md"},

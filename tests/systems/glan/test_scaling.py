@@ -64,6 +64,30 @@ def test_workers_without_ray_are_told_what_to_do(tmp_path, monkeypatch):
         made(tmp_path, workers=2)
 
 
+@pytest.mark.parametrize("address", [None, "10.0.0.1:6379"])
+def test_ray_joins_the_cluster_that_the_environment_names_or_starts_its_own(tmp_path, monkeypatch, address):
+    asked = {}
+
+    class Ray:
+        @staticmethod
+        def is_initialized():
+            return False
+
+        @staticmethod
+        def init(**settings):
+            asked.update(settings)
+            raise ConnectionError("no cluster in a test")
+
+    monkeypatch.setattr(scaling, "import_module", lambda name: Ray)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConnectionError):
+        made(tmp_path, workers=3)
+    assert asked["address"] == (address or "local")
+    assert asked.get("num_cpus") == (None if address else 3), "Ray refuses limits for a cluster that runs already"
+
+
 @needs_ray
 @pytest.mark.filterwarnings("ignore")
 def test_two_ray_workers_make_the_same_data_and_ask_for_nothing_twice(tmp_path, whole):

@@ -1,10 +1,12 @@
 """Growing on many machines: disciplines are dealt out to Ray tasks, each with a ledger of its own, which are merged.
 
 A worker starts from what the main ledger knows, so nothing that was answered is asked again, and its own ledger lies in
-`shards/` until it is merged: a killed run goes on from both. Limits are dealt out in equal shares. Without Ray, give each
+`shards/` until it is merged: a killed run goes on from both. Limits are dealt out in equal shares. The cluster is that of
+RAY_ADDRESS, whose machines must all see the run's folder, or one of our own on this machine. Without Ray, give each
 machine `--shard i/n` and merge the ledgers with `tenfold glan merge`: the data is the same to the last byte.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -59,13 +61,7 @@ def grow_on_ray(work: Callable[[Shard, Path], Any], count: int, main: Ledger, fo
     ray = _ray()
     started_here = not ray.is_initialized()
     if started_here:
-        ray.init(
-            num_cpus=count,
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
+        ray.init(**_cluster(count), log_to_driver=False, logging_level="ERROR")
     try:
         task = ray.remote(num_cpus=1)(_as_task)
         files = {number: folder / "shards" / f"{number}.sqlite" for number in range(1, count + 1)}
@@ -83,6 +79,14 @@ def grow_on_ray(work: Callable[[Shard, Path], Any], count: int, main: Ledger, fo
     finally:
         if started_here:
             ray.shutdown()
+
+
+def _cluster(count: int) -> dict[str, Any]:
+    """Settings of `ray.init`: the cluster that RAY_ADDRESS names, which has its own limits, else one for this run alone."""
+    if address := os.environ.get("RAY_ADDRESS"):
+        return {"address": address}
+    own = {"num_cpus": count, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+    return {"address": "local", **own}
 
 
 def _as_task(work: Callable[[Shard, Path], Any], shard: Shard, main: str, own: str) -> Any:
