@@ -42,7 +42,7 @@ def test_tune(tmp_path):
     steps = (tmp_path / "out" / "steps.jsonl").read_text().splitlines()
     assert len(steps) == 8, "16 rows, twice, in batches of 2 in each of 2 processes"
     assert len((tmp_path / "out" / "stages.jsonl").read_text().splitlines()) == 3
-    adapter = PeftModel.from_pretrained(model, str(tmp_path / "out" / "adapter"))
+    adapter = PeftModel.from_pretrained(model, str(tmp_path / "out" / "adapter-0"))
     assert adapter.peft_config["default"].base_model_name_or_path == "base"
 
 
