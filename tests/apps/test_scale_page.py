@@ -1,4 +1,4 @@
-"""The two scripts of docs/scale.md do what the page says, each in two processes, on tiny models."""
+"""The script of docs/scale.md does what the page says, in two processes, on a tiny model."""
 
 import json
 import os
@@ -11,8 +11,6 @@ import pytest
 import torch
 from peft import PeftModel
 
-from systems.moe.tiny import tiny_model
-from tenfold.systems.moe.modeling import DeepseekForCausalLM
 from tiny_chat import tiny_chat_model, tiny_tokenizer
 
 PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
@@ -44,15 +42,3 @@ def test_tune(tmp_path):
     assert len((tmp_path / "out" / "stages.jsonl").read_text().splitlines()) == 3
     adapter = PeftModel.from_pretrained(model, str(tmp_path / "out" / "adapter-0"))
     assert adapter.peft_config["default"].base_model_name_or_path == "base"
-
-
-def test_experts(tmp_path):
-    before = tiny_model()
-    before.save_pretrained(tmp_path / "mixture")
-    torch.save((torch.arange(32 * 16).view(32, 16) * 7) % 61, tmp_path / "blocks.pt")
-    printed = launched(tmp_path, "experts.py", "mixture", "blocks.pt", "out")
-    losses = [float(line.split()[1]) for line in printed.splitlines() if line.startswith("0 ")]
-    assert len(losses) == 4 and losses[-1] < losses[0]
-    after = DeepseekForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
-    changed = [not torch.equal(mine, before.get_parameter(name)) for name, mine in after.named_parameters()]
-    assert all(changed)
