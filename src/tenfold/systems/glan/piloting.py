@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from tenfold.systems.glan.asking import KINDS, Asking, NotAskedError
-from tenfold.systems.glan.growing import list_subjects, make_pair, stream_of, write_syllabus
+from tenfold.systems.glan.growing import make_pair, stream_of, write_syllabus
 from tenfold.systems.glan.parsing import ParseError, unite
 from tenfold.systems.glan.pipeline import Growing
 from tenfold.systems.glan.planner import Planner
@@ -26,16 +26,19 @@ async def pilot(planner: Planner, asking: Asking, disciplines: Sequence[Discipli
 async def _way(planner: Planner, asking: Asking, disciplines: Sequence[Discipline], number: int, size: int) -> None:
     """One way: through another discipline than the one before, else another subject; draws from the first to the last.
 
-    What is grown comes from a discipline's first query, whose subjects lead the united list: they are the whole run's too.
+    What is grown are subjects of the whole run: of the united list where all queries are asked, else of the first query,
+    whose subjects lead it.
     """
     growing, config = Growing(planner, asking, accept_all, lambda: None), planner.config
     lap, place = divmod(number, len(disciplines))
     is_wide = len(disciplines) >= size
     discipline = disciplines[number * len(disciplines) // size if is_wide else place]
     try:
-        query = lap % config.queries
-        lists = [await growing.converse(list_subjects(planner, discipline, asked)) for asked in sorted({0, query})]
-        subjects = unite(lists[:1], config.subjects)
+        num_queries = min(config.queries, max(1, size // len(disciplines)))
+        lists = [await growing.query(discipline, query) or () for query in range(num_queries)]
+        subjects = unite(lists if num_queries == config.queries else lists[:1], config.subjects)
+        if not subjects:
+            return
         syllabus = await growing.converse(
             write_syllabus(planner, discipline, subjects[(number if is_wide else lap) % len(subjects)])
         )
