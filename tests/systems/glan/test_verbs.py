@@ -59,7 +59,8 @@ def test_a_pilot_of_eight_makes_the_estimate_good(tmp_path, teacher, tolerance):
     tree = {"disciplines": ["Mathematics and logic"], "prompt_price": 1.0, "completion_price": 1.0}
     settings = tree | {"teacher": teacher, "subjects": 5, "questions": 10}
     _, pilot = do("generate", tmp_path, **settings, dry_run=True, pilot=8)
-    assert pilot["pilot_calls"] <= 8 * 6 and set(pilot["measured_kinds"]) >= {"subjects", "syllabus", "question", "answer"}
+    assert 8 * 6 <= pilot["pilot_calls"] <= 8 * 6 + 8  # an answer without an end is asked for again
+    assert set(pilot["measured_kinds"]) >= {"subjects", "syllabus", "question", "answer"}
     _, whole = do("generate", tmp_path, **settings)
     _, piloted = do("generate", tmp_path, **settings | {"ledger": str(tmp_path / "l.sqlite")}, dry_run=True, pilot=8)
     _, later = do("generate", tmp_path, **settings | {"ledger": str(tmp_path / "l.sqlite")})
