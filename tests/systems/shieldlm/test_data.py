@@ -6,6 +6,7 @@ import json
 import pytest
 
 from tenfold.core.errors import ConfigError, UnknownNameError
+from tenfold.systems.shieldlm import data
 from tenfold.systems.shieldlm.data import dialogue, read_cold, read_diasafety, read_gptfuzz, read_items, splits
 
 
@@ -78,6 +79,14 @@ def test_rows_without_a_response_are_refused_with_their_line(tmp_path):
         with pytest.raises(ConfigError, match=match):
             read_items(path)
     assert dialogue("no form") == ("", None)
+
+
+def test_where_labels_are_needed_none_is_made_up(tmp_path):
+    path = tmp_path / "own.jsonl"
+    path.write_text('{"query": "q", "response": "r"}\n')
+    assert read_items(path)[0].label == "safe"
+    with pytest.raises(ConfigError, match="no label"):
+        data.train_items(str(path))
 
 
 def test_an_unknown_set_is_told():

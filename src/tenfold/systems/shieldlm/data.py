@@ -102,7 +102,7 @@ def read_cold(path: Path) -> list[Item]:
     ]
 
 
-def read_items(path: Path) -> list[Item]:
+def read_items(path: Path, *, labelled: bool = False) -> list[Item]:
     """Items of a JSONL file of your own, in one of the paper's formats.
 
         {query, response}                 to be judged; label may follow: a name, or 0 safe, 1 unsafe, 2 controversial
@@ -114,9 +114,9 @@ def read_items(path: Path) -> list[Item]:
 
     Raises:
         MissingArtifactError: there is no such file.
-        ConfigError: a row lacks its response or has an unknown label; the message names the line.
+        ConfigError: a row lacks its response, has an unknown label, or has none though `labelled`; the message names the line.
     """
-    rows = [_own_item(row, f"{path.name}:{number}") for number, row in enumerate(jsonl.read(path), 1)]
+    rows = [_own_item(row, f"{path.name}:{number}", labelled) for number, row in enumerate(jsonl.read(path), 1)]
     if not rows:
         raise ConfigError(f"{path} holds no row; give one JSON object a line with query and response")
     return rows
@@ -124,15 +124,15 @@ def read_items(path: Path) -> list[Item]:
 
 def train_items(name: str) -> list[Item]:
     """What a guard learns from: a set's training part (its first split's), or a file."""
-    return list(splits(name)[0].train) if name in SETS else read_items(Path(name))
+    return list(splits(name)[0].train) if name in SETS else read_items(Path(name), labelled=True)
 
 
 def test_items(name: str) -> list[Item]:
     """What a guard is judged on: a set's test part (its first split's), or a file."""
-    return list(splits(name)[0].test) if name in SETS else read_items(Path(name))
+    return list(splits(name)[0].test) if name in SETS else read_items(Path(name), labelled=True)
 
 
-def _own_item(row: Any, where: str) -> Item:
+def _own_item(row: Any, where: str, labelled: bool) -> Item:
     if not isinstance(row, Mapping):
         raise ConfigError(f"{where}: a row is a JSON object with query and response")
     query, response = _asked_and_answered(row)
@@ -144,7 +144,7 @@ def _own_item(row: Any, where: str) -> Item:
         str(row.get("key", where)),
         query,
         response,
-        _own_label(row, where),
+        _own_label(row, where, labelled),
         str(types[0]) if types else "",
         str(row.get("group", query or response)),
         lang,
@@ -167,12 +167,14 @@ def dialogue(text: str) -> tuple[str, str | None]:
     return (found["query"], found["response"]) if found else ("", None)
 
 
-def _own_label(row: Mapping[str, Any], where: str) -> Label:
+def _own_label(row: Mapping[str, Any], where: str, labelled: bool) -> Label:
     label = row.get("label")
     if label is None and "output" in row:
         label = _label_of_output(str(row["output"]))
     if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(LABELS):
         return LABELS[label]
+    if label is None and labelled:
+        raise ConfigError(f"{where}: there is no label; give {', '.join(LABELS)} or 0, 1, 2")
     if label is None:
         return "safe"
     if label not in LABELS:

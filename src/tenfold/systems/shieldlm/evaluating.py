@@ -173,7 +173,7 @@ def _judged(split: Split) -> dict[str, Any]:
 
 
 def _split(config: EvalConfig) -> Split:
-    return splits(config.data)[0] if config.data in SETS else Split((), read_items(Path(config.data)))
+    return splits(config.data)[0] if config.data in SETS else Split((), read_items(Path(config.data), labelled=True))
 
 
 def _narrowed(split: Split, config: EvalConfig) -> Split:
@@ -192,13 +192,13 @@ def _needed(pack: Any) -> Any:
     return pack
 
 
-def _by_category(items: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def _by_category(items: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     names = sorted({item["category"] for item in items})
     return {n: _share([(i["score"] > 0.5) == i["unsafe"] for i in items if i["category"] == n]) for n in names}
 
 
-def _share(right: Sequence[bool]) -> float:
-    return float(np.mean(right)) if len(right) else float("nan")
+def _share(right: Sequence[bool]) -> float | None:
+    return float(np.mean(right)) if len(right) else None
 
 
 def _flat(estimates: Mapping[str, Any]) -> Metrics:
