@@ -163,7 +163,7 @@ def test_calibrate_from_an_eval_run_leaves_a_guard_with_thresholds(guard_run, tm
 
 
 def test_calibrate_scores_items_itself_and_streams_them(tiny_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(calibrating, "test_items", lambda name: invented(20))
+    monkeypatch.setattr(calibrating, "held_out_items", lambda name: invented(20))
     settings = {"guard": tiny_folder, "alpha": 0.3, "beta": 0.3, "prior": "contextual", "stream_items": 8}
     run, _ = perform("calibrate", tmp_path, settings)
     guard = open_guard(str(run.folder))

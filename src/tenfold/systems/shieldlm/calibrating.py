@@ -22,7 +22,7 @@ from tenfold.store.runs import Run
 from tenfold.systems.shieldlm import judging, measures
 from tenfold.systems.shieldlm.calibrate import equal_mass_error, null_error
 from tenfold.systems.shieldlm.calibrator import CONTENT_FREE, WEIGHTS, Calibrator, Method, Prior, stratum
-from tenfold.systems.shieldlm.data import test_items
+from tenfold.systems.shieldlm.data import held_out_items
 from tenfold.systems.shieldlm.guard import Guard
 from tenfold.systems.shieldlm.items import LABELS, Item
 from tenfold.systems.shieldlm.opening import CALIBRATION, GUARD, guard_folder, identity, is_guard, open_scorer, read_guard
@@ -135,7 +135,7 @@ def summary(metrics: Mapping[str, Any]) -> str:
 
 
 def _scored(config: CalibrateConfig, run: Run, guard: Guard) -> Sequence[Mapping[str, Any]]:
-    items = test_items(config.data)[: config.limit]
+    items = held_out_items(config.data)[: config.limit]
     judging.judge(run, "Items", list(judging.item_work(guard, items, frozenset())))
     return [run.rows[f"item/{item.key}"] for item in items]
 
@@ -161,7 +161,7 @@ def _content_free(guard: Guard, lang: Any) -> list[list[float]]:
 def _with_streams(fitted: Calibrator, config: CalibrateConfig, run: Run, guard: Guard) -> Calibrator:
     """Thresholds for streams, on the highest score among each item's probes."""
     guard.calibrator = fitted
-    items = [item for item in test_items(config.data) if item.response.strip()][: config.stream_items]
+    items = [item for item in held_out_items(config.data) if item.response.strip()][: config.stream_items]
     todo = [item for item in items if f"stream/{item.key}" not in run.rows]
     for item in track(todo, "Streams", done=len(items) - len(todo)):
         run.add(f"stream/{item.key}", {"unsafe": item.label == "unsafe", "score": highest_score(guard, item)})

@@ -114,7 +114,7 @@ def read_items(path: Path, *, labelled: bool = False) -> list[Item]:
 
     Raises:
         MissingArtifactError: there is no such file.
-        ConfigError: a row lacks its response, has an unknown label, or has none though `labelled`; the message names the line.
+        ConfigError: a row lacks its response, or has an unknown label, or none though `labelled`; the message names the line.
     """
     rows = [_own_item(row, f"{path.name}:{number}", labelled) for number, row in enumerate(jsonl.read(path), 1)]
     if not rows:
@@ -127,7 +127,7 @@ def train_items(name: str) -> list[Item]:
     return list(splits(name)[0].train) if name in SETS else read_items(Path(name), labelled=True)
 
 
-def test_items(name: str) -> list[Item]:
+def held_out_items(name: str) -> list[Item]:
     """What a guard is judged on: a set's test part (its first split's), or a file."""
     return list(splits(name)[0].test) if name in SETS else read_items(Path(name), labelled=True)
 
