@@ -114,7 +114,7 @@ def read_items(path: Path, *, labelled: bool = False) -> list[Item]:
 
     Raises:
         MissingArtifactError: there is no such file.
-        ConfigError: a row lacks its response, or has an unknown label, or none though `labelled`; the message names the line.
+        ConfigError: a row lacks its response, has an unknown label, or none though `labelled`; the message names the line.
     """
     rows = [_own_item(row, f"{path.name}:{number}", labelled) for number, row in enumerate(jsonl.read(path), 1)]
     if not rows:
