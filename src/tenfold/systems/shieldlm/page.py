@@ -42,7 +42,7 @@ def training_page(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any])
             "How good the detector is, `tenfold shieldlm eval` says; this page says only that it learnt.",
         ],
         facts={"Model": str(metrics["model"]), "Method": str(metrics["method"]), "Tokens": f"{metrics['tokens']:,}"},
-        exhibits=[Figure("Loss", f"Mean over {window} steps.", figure)],
+        exhibits=[Figure("Loss", "One step a point." if window == 1 else f"Mean over {window} steps.", figure)],
     )
 
 

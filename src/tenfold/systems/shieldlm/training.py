@@ -115,8 +115,8 @@ def train(config: TrainConfig, run: Run) -> Metrics:
         "rows": len(rows),
         "tokens": sum(len(row.ids) for row in rows),
         "steps": len(losses),
-        "loss_first": _mean(losses[:20]),
-        "loss_last": _mean(losses[-20:]),
+        "loss_first": _mean(losses[: _some(losses)]),
+        "loss_last": _mean(losses[-_some(losses) :]),
         "adapter": ADAPTER,
     }
 
@@ -183,6 +183,11 @@ def _shortened(query: str, response: str, excess: int) -> tuple[str, str]:
 def _end(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     end: Any = tokenizer.eos_token_id
     return [] if end is None else [end]
+
+
+def _some(losses: Sequence[float]) -> int:
+    """How many steps at either end are averaged: a quarter, at most 20."""
+    return max(1, min(20, len(losses) // 4))
 
 
 def _mean(values: Sequence[float]) -> float:
