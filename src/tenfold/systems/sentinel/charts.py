@@ -6,6 +6,8 @@ from typing import Any
 from tenfold.core.records import Figure
 
 Row = Mapping[str, Any]
+SHADES = [[0, "#e8eef4"], [1, "#1f5c99"]]
+"""From nothing to all."""
 SERIES = tuple(f"series-{number}" for number in range(1, 7))
 
 
@@ -24,7 +26,7 @@ def gains(arms: Mapping[str, Row]) -> Figure:
     }
     layout = {
         "height": 130 + 60 * len(told),
-        "xaxis": {"title": {"text": "perplexity against plain LoRA"}, "tickformat": ".1%"},
+        "xaxis": {"title": {"text": "perplexity against plain LoRA"}, "tickformat": ".2%"},
         "yaxis": {"autorange": "reversed"},
         "shapes": [{"type": "line", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "yref": "paper", "line": {"dash": "dot"}}],
     }
@@ -99,7 +101,7 @@ def rises(contenders: Mapping[str, Row], fractions: Sequence[float]) -> Figure:
     layout = {
         "height": 360,
         "xaxis": {"title": {"text": "entries in the cache, of the full one's"}, "tickformat": ".0%"},
-        "yaxis": {"title": {"text": "rise in perplexity"}, "tickformat": ".1%", "rangemode": "tozero"},
+        "yaxis": {"title": {"text": "rise in perplexity"}, "tickformat": ".2%", "rangemode": "tozero"},
     }
     caption = "Against the same weights with everything visible. Lower is better; all have the same number of entries."
     return Figure("What forgetting costs", caption, {"data": data, "layout": layout})
@@ -136,6 +138,7 @@ def grid(name: str, cells: Mapping[str, Mapping[str, Any]]) -> Figure:
         "z": values,
         "zmin": 0,
         "zmax": 1,
+        "colorscale": SHADES,
         "colorbar": {"tickformat": ".0%"},
         "hovertemplate": "%{x} tokens, depth %{y}: %{z:.0%}",
     }
@@ -158,6 +161,7 @@ def mask(seen: Sequence[Sequence[int]], pieces: Sequence[str]) -> Figure:
         "y": labels,
         "zmin": 0,
         "zmax": 1,
+        "colorscale": SHADES,
         "showscale": False,
         "hovertemplate": "%{y} sees %{x}: %{z}",
     }

@@ -85,7 +85,7 @@ def build_cache(rows: Sequence[Row], metrics: Metrics) -> Page:
         exhibits += [charts.rises(metrics["contenders"], metrics["fractions"]), _cache_table(metrics), _far_table(metrics)]
         facts |= {
             "Entries kept": f"{metrics['kv_fraction']:.1%}",
-            "Cache": f"{metrics['kv_bytes'] / 2**20:.0f} of {metrics['kv_bytes_full'] / 2**20:.0f} MiB",
+            "Cache": f"{_size(metrics['kv_bytes'])} of {_size(metrics['kv_bytes_full'])}",
             "Rise in perplexity": f"{metrics['ppl_rise']:+.2%}",
         }
     if "speed" in metrics:
@@ -184,8 +184,7 @@ def build_text(rows: Sequence[Row], metrics: Metrics) -> Page:
     return Page(
         TITLE,
         verdict=(
-            f"The cache holds {metrics['entries']:,} entries for {metrics['read']:,} tokens, "
-            f"{metrics['kv_bytes'] / 2**20:.1f} MiB."
+            f"The cache holds {metrics['entries']:,} entries for {metrics['read']:,} tokens, {_size(metrics['kv_bytes'])}."
         ),
         story=[METHOD],
         facts={"Sentinels inserted": str(metrics["sentinels"]), "Tokens written": str(metrics["tokens"])},
@@ -271,8 +270,13 @@ def _cache_verdict(metrics: Metrics) -> str:
             f"{_gap_words(metrics['gap_vs_separators'], 'kept separators')}"
         )
     if "speed" in metrics:
-        parts.append(f"a step takes 1/{metrics['decode_speedup']:.2f} of Transformers' time with a full cache")
-    return "; ".join(parts) + "."
+        parts.append(f"a decoding step is {metrics['decode_speedup']:.2f} times as fast as Transformers' with a full cache")
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _size(num_bytes: float) -> str:
+    return f"{num_bytes / 2**20:.0f} MiB" if num_bytes >= 10 * 2**20 else f"{num_bytes / 2**10:.0f} KiB"
 
 
 def _gap_words(gap: Row, peer: str) -> str:
