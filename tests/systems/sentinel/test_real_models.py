@@ -1,0 +1,63 @@
+"""Real models: what they write with blind sentinels is what they write without; the compacted cache equals the masked pass."""
+
+from dataclasses import replace
+
+import pytest
+
+from tenfold.nn.generation import generate
+from tenfold.nn.masked_lm import TransformersRows
+from tenfold.nn.sampling import GenerationSettings
+from tenfold.nn.stopping import Stopper
+from tenfold.systems.sentinel.bases import Base, open_base, sentinel_ids
+from tenfold.systems.sentinel.data import documents
+from tenfold.systems.sentinel.layout import insert
+from tenfold.systems.sentinel.lm import SentinelLM
+from tenfold.systems.sentinel.meetings import rouge_l
+from tenfold.systems.sentinel.perplexity import token_losses
+from tenfold.systems.sentinel.rules import Rule
+from tenfold.systems.sentinel.segments import Segmenter
+from tenfold.systems.sentinel.settings import SentinelConfig
+
+COMPACT = SentinelConfig(raw="window", window=48, max_chunk=32, block=16)
+GOLDEN = "Once upon a time, there was a little girl named Lily. She loved"
+
+
+def largest_difference(base: Base, config: SentinelConfig, tokens: list[int]) -> float:
+    """Between losses through the compacted cache, and from one pass under the mask."""
+    ids = sentinel_ids(base, config)
+    lm = SentinelLM(TransformersRows(base.model), config, base.codec.pieces, ids, prefill=64)
+    layout = insert(tokens, Segmenter(config, base.codec.pieces, ids))
+    found, expected = lm.losses(tokens), token_losses(base.model, layout, Rule.of(config), ids)
+    assert lm.entries[0] < len(tokens) and layout.num_sentinels > 3
+    return float((found - expected).abs().max())
+
+
+def test_stories_go_on_as_ever_with_blind_sentinels(data_folder):
+    base = open_base("stories260k")
+    prompt = [*base.codec.beginning, *base.codec.encode(" Once upon a time,")]
+    lm = SentinelLM(
+        TransformersRows(base.model), SentinelConfig(min_chunk=1), base.codec.pieces, sentinel_ids(base, SentinelConfig())
+    )
+    lm.rule = replace(lm.rule, blind=True)
+    text = base.codec.decode([*prompt, *generate(lm, prompt, GenerationSettings(), Stopper(max_new_tokens=40)).tokens])
+    assert text.strip().startswith(GOLDEN)
+    assert lm.states[0][-1].n > lm.lengths[0], "no sentinel was inserted"
+
+
+def test_stories_read_through_a_small_cache(data_folder):
+    base = open_base("stories260k")
+    text = documents("sample", "train")[1].text
+    assert largest_difference(base, COMPACT, [*base.codec.beginning, *base.codec.encode(f" {text}")]) < 1e-4
+
+
+@pytest.mark.model
+def test_smollm2_reads_through_a_small_cache(smollm2):
+    base = open_base("smollm2", dtype="fp32")
+    text = " ".join(document.text for document in documents("sample", "train")[:2])
+    assert largest_difference(base, COMPACT, base.codec.encode(text)) < 1e-4
+
+
+def test_the_reference_scores_one_and_nothing_scores_zero():
+    assert rouge_l("The road will have to bend.", "the road will have to bend") == 1
+    assert rouge_l("", "the road") == 0
+    assert rouge_l("a b c d", "a x c y") == pytest.approx(0.5)
