@@ -1,4 +1,4 @@
-"""Real models: what they write with blind sentinels is what they write without; the compacted cache equals the masked pass."""
+"""Real models write with blind sentinels what they write without; the compacted cache equals the masked pass."""
 
 from dataclasses import replace
 
