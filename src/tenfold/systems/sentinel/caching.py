@@ -150,15 +150,15 @@ def measure_speed(config: CacheConfig, window: Window, ids: Sequence[int]) -> di
         base, settings = open_base(config.model, dtype=config.dtype), _settings(config)
         model = base.model
     rate = kept_rate("sentinels", [window.ids], base, settings, ids)
-    chosen = _plan(config, "sentinels", config.fractions[0], rate, settings)
-    lm = reader("sentinels", engine_of(model, config.engine, 1), base, settings, ids, chosen)
+    entries = _plan(config, "sentinels", config.fractions[0], rate, settings).entries
+    lm = reader("sentinels", engine_of(model, config.engine, 1), base, settings, ids, _filling(entries, rate, settings))
     if not isinstance(lm.engine, LeanLlama):
         raise ConfigError(f"speed is measured with the engine lean, which does not compute {config.model}; leave speed out")
     full = engine_of(model, "lean", 1)
     assert isinstance(full, LeanLlama), type(full)
     room = 2 * (speed.WARM_UP + config.steps)
     read = min(len(window.ids), base.max_positions - room)
-    lm.prefill([window.ids[:read]])
+    lm.prefill([window.ids[:entries]])
     rows = {}
     for batch in config.batch:
         times = speed.step_times(speed.compact_step(speed.copied(lm, batch), window.ids), config.steps)
@@ -179,6 +179,12 @@ def measure_speed(config: CacheConfig, window: Window, ids: Sequence[int]) -> di
         "threads": torch.get_num_threads(),
         "contention": meter.read(),
     }
+
+
+def _filling(entries: int, rate: float, settings: SentinelConfig) -> Plan:
+    """A plan under which a text of `entries` tokens fills the cache: a step's time goes by how many entries there are."""
+    sentinels = max(1, round(entries * rate))
+    return Plan(entries, max(settings.max_chunk, entries - settings.n_sink - settings.block - sentinels), sentinels)
 
 
 def metrics(config: CacheConfig, run: Run, found: Sequence[Window]) -> Metrics:
