@@ -121,10 +121,11 @@ def _read(config: CacheConfig, run: Run, contender: Contender, found: Sequence[W
         if contender.kind == "sentinels":
             start_embedding(base.model, base.codec, ids)
     rate = kept_rate(contender.kind, [window.ids for window in found], base, settings, ids)
+    plans = {fraction: _plan(config, contender.kind, fraction, rate, settings) for fraction in config.fractions}
     engine = engine_of(model, config.engine, 1)
     label = f"Reading with {contender.name}"
     for fraction, window in track(todo, label, done=len(places) - len(todo)):
-        chosen = None if fraction == FULL else _plan(config, contender.kind, fraction, rate, settings)
+        chosen = plans.get(fraction)
         lm = reader(contender.kind, engine, base, settings, ids, chosen)
         losses = lm.losses(window.ids)
         names = {"arm": contender.name, "seed": None, "text": config.data, "fraction": fraction}

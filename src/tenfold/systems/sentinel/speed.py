@@ -1,7 +1,7 @@
 """Seconds of a decoding step over a long text: the compacted cache, our full cache, and Transformers' full cache.
 
-A step's time depends on how many entries a cache holds, not on what they say: full caches are filled with random numbers, the
-compacted one by reading as many tokens as it has room for; for several rows the first one is copied.
+A step's time depends on how many entries a cache holds, not on what they say: full caches are filled with random numbers,
+the compacted one by reading as many tokens as it has room for; for several rows the first one is copied.
 """
 
 import copy
