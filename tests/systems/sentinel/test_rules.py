@@ -202,6 +202,12 @@ def test_texts_that_cannot_be_cut_are_refused(config, ids, words):
         insert(ids, segmenter(config))
 
 
+def test_changed_settings_are_checked_in_one_line():
+    with pytest.raises(ConfigError, match="lower max_chunk or raise window") as caught:
+        SentinelConfig().changed(raw="window", window=32)
+    assert "\n" not in str(caught.value)
+
+
 def test_plain_layouts_have_no_sentinels():
     layout = plain([5, 6, 7])
     assert layout.labels == (6, 7, -100) and layout.pos == (0, 1, 2) and not layout.num_sentinels

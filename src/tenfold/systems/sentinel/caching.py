@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from pydantic import BeforeValidator, Field, model_validator
 
-from tenfold.core.config import Config, Names, split_commas
+from tenfold.core.config import Config, Names, parse, split_commas
 from tenfold.core.errors import ConfigError
 from tenfold.core.records import Metrics
 from tenfold.nn.lean_llama import LeanLlama
@@ -104,7 +104,7 @@ def contenders(config: CacheConfig) -> list[Contender]:
 
 
 def _settings(config: CacheConfig) -> SentinelConfig:
-    return SentinelConfig.model_validate({"block": config.block, "max_chunk": config.max_chunk})
+    return parse(SentinelConfig, {"block": config.block, "max_chunk": config.max_chunk})
 
 
 def _read(config: CacheConfig, run: Run, contender: Contender, found: Sequence[Window], ids: Sequence[int]) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import BeforeValidator, Field
 
-from tenfold.core.config import Config, split_commas
+from tenfold.core.config import Config, parse, split_commas
 from tenfold.core.errors import ConfigError
 from tenfold.core.records import Metrics
 from tenfold.core.seeds import derive
@@ -184,7 +184,7 @@ def _open(config: NeedleConfig) -> tuple[Base, Any, SentinelConfig, tuple[int, .
         base, model, record = open_trained(config.adapter, base=config.model, dtype=config.dtype)
         return base, model, record.config.changed(block=config.block), record.ids
     base = open_base(config.model, dtype=config.dtype)
-    settings = SentinelConfig.model_validate({"max_chunk": config.max_chunk, "block": config.block})
+    settings = parse(SentinelConfig, {"max_chunk": config.max_chunk, "block": config.block})
     ids = sentinel_ids(base, settings)
     start_embedding(base.model, base.codec, ids)
     return base, base.model, settings, ids

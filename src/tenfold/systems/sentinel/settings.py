@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from tenfold.core.config import Config
+from tenfold.core.config import Config, parse
 
 Scope = Literal["chunk", "chunk+sr", "causal"]
 Mode = Literal["memory", "inline"]
@@ -80,5 +80,9 @@ class SentinelConfig(Config):
         return self.budget - self.n_sink - self.window - self.block if self.raw == "window" and self.budget else None
 
     def changed(self, **changes: object) -> "SentinelConfig":
-        """The same settings but for these, checked again."""
-        return SentinelConfig.model_validate({**self.model_dump(), **changes})
+        """The same settings but for these, checked again.
+
+        Raises:
+            ConfigError: they do not fit together.
+        """
+        return parse(SentinelConfig, {**self.model_dump(), **changes}, where="sentinel settings")
