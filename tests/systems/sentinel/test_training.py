@@ -15,7 +15,19 @@ from tenfold.apps import wiring
 from tenfold.core.config import parse
 from tenfold.core.errors import ConfigError, MissingArtifactError
 from tenfold.store import runs
-from tenfold.systems.sentinel import bases, caching, checkpoint, compare, measuring, needle, showing, training, wrapping
+from tenfold.systems.sentinel import (
+    bases,
+    cache_results,
+    cache_settings,
+    caching,
+    checkpoint,
+    compare,
+    measuring,
+    needle,
+    showing,
+    training,
+    wrapping,
+)
 from tenfold.systems.sentinel.arms import ARMS, Mixture, examples, separators
 from tenfold.systems.sentinel.collate import Example, LiveSentinel, shifted_loss, to_batch
 from tenfold.systems.sentinel.data import Window
@@ -228,7 +240,7 @@ def long_text(tmp_path) -> str:
 
 def test_caches_of_one_size_are_compared(tmp_path):
     table = {"model": "tiny", "data": long_text(tmp_path), "length": 700, "windows": 1, "fractions": [0.5], "block": 16}
-    config = parse(caching.CacheConfig, table | {"max_chunk": 64, "batch": [1, 2], "steps": 2, "dtype": "fp32"})
+    config = parse(cache_settings.CacheConfig, table | {"max_chunk": 64, "batch": [1, 2], "steps": 2, "dtype": "fp32"})
     run = runs.start(tmp_path, "cache", config)
     metrics = caching.cache(config, run)
     held = [line["held"]["0.5"] for line in metrics["contenders"].values()]
@@ -237,7 +249,7 @@ def test_caches_of_one_size_are_compared(tmp_path):
     assert metrics["kv_bytes"] == 350 * 2 * 2 * 2 * 8 * 4 * held[0] // 350
     assert wiring.verb("sentinel.cache").page(list(run.rows.values()), metrics).exhibits
     assert caching.cache(config, runs.resume(tmp_path, "cache", config)) == metrics
-    assert "entries" in caching.summary(metrics)
+    assert "entries" in cache_results.summary(metrics)
 
 
 def test_needles_are_scored_once_for_every_reader(tmp_path):

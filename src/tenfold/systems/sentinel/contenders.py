@@ -11,8 +11,9 @@ from tenfold.core.errors import ConfigError
 from tenfold.nn.masked_lm import MaskedLM
 from tenfold.systems.sentinel.arms import separators
 from tenfold.systems.sentinel.bases import Base
+from tenfold.systems.sentinel.items import Keeping
 from tenfold.systems.sentinel.layout import insert
-from tenfold.systems.sentinel.lm import Keeping, SentinelLM
+from tenfold.systems.sentinel.lm import SentinelLM
 from tenfold.systems.sentinel.segments import Segmenter
 from tenfold.systems.sentinel.settings import SentinelConfig
 

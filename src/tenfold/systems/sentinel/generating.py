@@ -15,7 +15,7 @@ from tenfold.nn.sampling import GenerationSettings
 from tenfold.store.runs import Run
 from tenfold.systems.sentinel.bases import open_base
 from tenfold.systems.sentinel.footprint import footprint
-from tenfold.systems.sentinel.lm import Keeping
+from tenfold.systems.sentinel.items import Keeping
 from tenfold.systems.sentinel.settings import Policy, SentinelConfig
 from tenfold.systems.sentinel.wrapping import EngineName, Wrapped, load, wrap
 

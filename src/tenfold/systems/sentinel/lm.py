@@ -6,9 +6,8 @@ may take back; they keep what they could see a little longer.
 """
 
 # B rows, K tokens a row, V vocabulary
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,42 +16,15 @@ from tenfold.core.errors import UserError
 from tenfold.nn.causal_lm import Exactness, check_room
 from tenfold.nn.masked_lm import MaskedLM
 from tenfold.systems.sentinel.budget import Budget
-from tenfold.systems.sentinel.rules import NEVER, Meta, Rule, visible
-from tenfold.systems.sentinel.segments import Entry, PlainStream, Segmenter, State
+from tenfold.systems.sentinel.eviction import survivors
+from tenfold.systems.sentinel.items import Item, Keeping, Wanted, ids_of, wants
+from tenfold.systems.sentinel.rules import NEVER, Rule, visible
+from tenfold.systems.sentinel.segments import PlainStream, Segmenter, State
 from tenfold.systems.sentinel.settings import SentinelConfig
 from tenfold.systems.sentinel.table import KEPT, MetaTable, Values, values_of
 
 PREFILL = 512
 """Entries of a prefill pass; what cannot be seen any more leaves the cache in between."""
-Wanted = Literal["last", "all"]
-
-
-@dataclass(frozen=True)
-class Keeping:
-    """What a cache keeps besides what the rule's window shows."""
-
-    most: int | None = None
-    """Sentinels (or separators) at a time; None: all."""
-    scores: Mapping[int, float] | None = None
-    """For policy score."""
-    marks: Callable[[int], bool] | None = None
-    """Original tokens that are kept as sentinels are (the separator rule)."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """An entry on its way through the engine."""
-
-    entry: Entry
-    order: int
-    before: State
-    """Before its token."""
-    is_last: bool
-    """Whether it ends its token's group, so that its logits predict the next token."""
-
-    @property
-    def is_sentinel(self) -> bool:
-        return self.entry.level > 0
 
 
 class SentinelLM:
@@ -224,9 +196,9 @@ class SentinelLM:
                 seen_BKS[row, k, self.engine.lengths[row] + k] = True
         ids_BK, positions_BK = (
             torch.tensor([[*column, *[0] * (width - len(column))] for column in columns])
-            for columns in (list(map(_ids, pieces)), [self._positions(row, piece) for row, piece in enumerate(pieces)])
+            for columns in (list(map(ids_of, pieces)), [self._positions(row, piece) for row, piece in enumerate(pieces)])
         )
-        wanted_BK = torch.tensor([_wants(piece, width, wanted, end) for piece, end in zip(pieces, is_end, strict=True)])
+        wanted_BK = torch.tensor([wants(piece, width, wanted, end) for piece, end in zip(pieces, is_end, strict=True)])
         logits_NV = self.engine.forward_masked(ids_BK, [len(piece) for piece in pieces], positions_BK, seen_BKS, wanted_BK)
         logits_NV[:, self.silent] = -torch.inf
         self.peak = max(self.peak, *self.engine.lengths)
@@ -270,7 +242,7 @@ class SentinelLM:
         if mark == self.evicted[row] and not pending:
             return
         self.evicted[row] = None if pending else mark
-        seen_S = visible(_probe(state), _as_seen_from(self.table.row(row), state), rule)[0]
+        seen_S = survivors(self.table.row(row), state, rule)
         if bool(seen_S.all()):
             return
         slots = seen_S.nonzero().flatten().tolist()
@@ -332,25 +304,3 @@ class SentinelLM:
                     "policy attention needs the engine transformers with eager attention; use engine=transformers"
                 )
             self.engine.watches = True  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _probe(state: State) -> Meta:
-    """A query [1, 1] that sees whatever may be seen after a state: as the next one, but of the cache's newer entries too."""
-    return MetaTable.queries([[(NEVER - 1, state.i, state.c, state.g, 0, 0, NEVER)]], 1)[0]
-
-
-def _as_seen_from(entries: Meta, state: State) -> Meta:
-    """The entries, with what has been dropped by then dropped for good; newer chunks count as the one that is open then."""
-    until = torch.where(entries.until <= state.n, 0, NEVER)
-    return replace(entries, until=until, c=entries.c.clamp(max=state.c))
-
-
-def _ids(piece: Sequence[Item]) -> list[int]:
-    return [item.entry.id for item in piece]
-
-
-def _wants(piece: Sequence[Item], width: int, wanted: Wanted, is_end: bool) -> list[bool]:
-    marks = (
-        [item.is_last for item in piece] if wanted == "all" else [is_end and k == len(piece) - 1 for k in range(len(piece))]
-    )
-    return [*marks, *[False] * (width - len(piece))]

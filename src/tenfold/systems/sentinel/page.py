@@ -4,16 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tenfold.core.records import ColouredText, Metrics, Page, Span, Table
-from tenfold.store.environment import is_contended
 from tenfold.systems.sentinel import charts
+from tenfold.systems.sentinel.words import METHOD, TITLE, interval, size
 
 Row = Mapping[str, Any]
-TITLE = "Build: sentinel tokens"
-METHOD = (
-    "A sentinel is one new token that closes every chunk of a text, here mostly a sentence. It may look at its own chunk and"
-    " nothing else, so what it holds is a summary. All later tokens may look at every sentinel. With everything visible"
-    " (quality) the sentinels are extra help. With old text dropped from the cache (compact) they are what is left of it."
-)
 
 
 def build_comparison(rows: Sequence[Row], metrics: Metrics) -> Page:
@@ -74,29 +68,6 @@ def build_training(rows: Sequence[Row], metrics: Metrics) -> Page:
             "Tokens per sentinel": f"{metrics['tokens_per_sentinel']:.0f}",
         },
         exhibits=[charts.losses({"training": curve}), table],
-    )
-
-
-def build_cache(rows: Sequence[Row], metrics: Metrics) -> Page:
-    """The page of a run of `cache`."""
-    exhibits: list[Any] = []
-    facts: dict[str, str] = {}
-    if metrics["contenders"]:
-        exhibits += [charts.rises(metrics["contenders"], metrics["fractions"]), _cache_table(metrics), _far_table(metrics)]
-        facts |= {
-            "Entries kept": f"{metrics['kv_fraction']:.1%}",
-            "Cache": f"{_size(metrics['kv_bytes'])} of {_size(metrics['kv_bytes_full'])}",
-            "Rise in perplexity": f"{metrics['ppl_rise']:+.2%}",
-        }
-    if "speed" in metrics:
-        exhibits.append(charts.steps(metrics["speed"]))
-        facts["Against Transformers' full cache"] = f"{metrics['decode_speedup']:.2f} times as fast"
-    return Page(
-        TITLE,
-        verdict=_cache_verdict(metrics),
-        story=[METHOD, _cache_limits(metrics)],
-        facts=facts,
-        exhibits=exhibits,
     )
 
 
@@ -164,7 +135,7 @@ def build_evaluation(rows: Sequence[Row], metrics: Metrics) -> Page:
         title="Three ways to read",
         caption="Perplexity of original tokens.",
         columns=["read", "perplexity", "95 %"],
-        rows=[[names[view], f"{found['ppl']:.2f}", _interval(found["ci"])] for view, found in metrics["views"].items()],
+        rows=[[names[view], f"{found['ppl']:.2f}", interval(found["ci"])] for view, found in metrics["views"].items()],
     )
     arms = {view: {"title": names[view], "by_position": found} for view, found in metrics["by_position"].items()}
     return Page(
@@ -184,7 +155,7 @@ def build_text(rows: Sequence[Row], metrics: Metrics) -> Page:
     return Page(
         TITLE,
         verdict=(
-            f"The cache holds {metrics['entries']:,} entries for {metrics['read']:,} tokens, {_size(metrics['kv_bytes'])}."
+            f"The cache holds {metrics['entries']:,} entries for {metrics['read']:,} tokens, {size(metrics['kv_bytes'])}."
         ),
         story=[METHOD],
         facts={"Sentinels inserted": str(metrics["sentinels"]), "Tokens written": str(metrics["tokens"])},
@@ -225,7 +196,7 @@ def _arms_table(metrics: Metrics) -> Table:
     rows = []
     for found in metrics["arms"].values():
         change = found["vs_lora"]
-        words = f"{change['value']:+.2%} ({_interval(change['ci'], '+.2%')})" if change else ""
+        words = f"{change['value']:+.2%} ({interval(change['ci'], '+.2%')})" if change else ""
         rows.append(
             [found["title"], *(f"{found['texts'][text]['ppl']:.2f}" for text in texts), f"{found['ppl']:.2f}", words]
         )
@@ -235,64 +206,6 @@ def _arms_table(metrics: Metrics) -> Table:
         columns=["arm", *texts, "all", "against LoRA"],
         rows=rows,
     )
-
-
-def _cache_table(metrics: Metrics) -> Table:
-    rows = []
-    for name, line in metrics["contenders"].items():
-        for fraction, rise in line["rise"].items():
-            cells = [f"{line['held'][fraction]:,}", f"{line['full']['ppl']:.2f}", f"{line['compact'][fraction]['ppl']:.2f}"]
-            rows.append([f"{name}, {float(fraction):.0%}", *cells, f"{rise['value']:+.2%}", _interval(rise["ci"], "+.2%")])
-    return Table(
-        title="Cache by cache",
-        caption="Perplexity with everything visible, and with so many entries.",
-        columns=["cache", "entries", "full", "compact", "rise", "95 %"],
-        rows=rows,
-    )
-
-
-def _far_table(metrics: Metrics) -> Table:
-    found = metrics["far"]
-    return Table(
-        title="Tokens that need what is far away",
-        caption=f"Perplexity of the {found['tokens']:,} tokens that lose most when the untrained base sees a bare window.",
-        columns=["cache", "full", "compact"],
-        rows=[[name, f"{each['full']:.1f}", f"{each['compact']:.1f}"] for name, each in found["perplexity"].items()],
-    )
-
-
-def _cache_verdict(metrics: Metrics) -> str:
-    parts = []
-    if "kv_fraction" in metrics:
-        parts.append(
-            f"With {metrics['kv_fraction']:.1%} of the entries perplexity is {metrics['ppl_rise']:+.2%} against the full"
-            f" cache of the same weights; {_gap_words(metrics['gap_vs_streaming'], 'a bare window')}, "
-            f"{_gap_words(metrics['gap_vs_separators'], 'kept separators')}"
-        )
-    if "speed" in metrics:
-        parts.append(f"a decoding step is {metrics['decode_speedup']:.2f} times as fast as Transformers' with a full cache")
-    text = "; ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}."
-
-
-def _size(num_bytes: float) -> str:
-    return f"{num_bytes / 2**20:.0f} MiB" if num_bytes >= 10 * 2**20 else f"{num_bytes / 2**10:.0f} KiB"
-
-
-def _gap_words(gap: Row, peer: str) -> str:
-    if gap["value"] is None:
-        return f"{peer} lost nothing here"
-    return f"{gap['value']:.0%} of what {peer} loses"
-
-
-def _cache_limits(metrics: Metrics) -> str:
-    text = "All caches hold the same number of entries. The rise is against the same weights with everything visible."
-    if any("untrained" in name for name in metrics["contenders"]):
-        text += " What is called untrained was not trained for its cache."
-    if is_contended(metrics.get("speed", {}).get("contention")):
-        share = metrics["speed"]["contention"]
-        text += f" Other programs took {share:.0%} of the machine while steps were timed: the times prove nothing."
-    return text
 
 
 def _meetings_page(metrics: Metrics) -> Page:
@@ -314,10 +227,6 @@ def _views(metrics: Metrics) -> dict[str, str]:
 
 def _direction(change: Row) -> str:
     return f"{abs(change['value']):.2%} {'lower' if change['value'] < 0 else 'higher'}"
-
-
-def _interval(ci: Sequence[float], form: str = ".2f") -> str:
-    return f"{ci[0]:{form}} to {ci[1]:{form}}"
 
 
 def _rate(found: Row | None) -> str:

@@ -35,7 +35,8 @@ from tenfold.systems.sentinel.bases import (
     start_embedding,
     with_adapter,
 )
-from tenfold.systems.sentinel.lm import Keeping, SentinelLM
+from tenfold.systems.sentinel.items import Keeping
+from tenfold.systems.sentinel.lm import SentinelLM
 from tenfold.systems.sentinel.pieces import Codec, codec_of
 from tenfold.systems.sentinel.settings import SentinelConfig
 
