@@ -17,17 +17,20 @@ def mask_test() -> None:
     test_rules.test_windows_count_original_tokens()
 
 
-def evicts_early(monkeypatch):
+def evicts_a_block_early(monkeypatch):
     original = eviction.survivors
     monkeypatch.setattr(lm, "survivors", lambda entries, state, rule: original(entries, replace(state, i=state.i + 4), rule))
     return cache_test
 
 
-def positions_are_off_by_one(monkeypatch):
+def positions_are_off_by_one_after_compaction(monkeypatch):
     original = lm.SentinelLM._positions
-    monkeypatch.setattr(
-        lm.SentinelLM, "_positions", lambda self, row, piece: [p + 1 for p in original(self, row, piece)][::-1]
-    )
+
+    def shifted(self, row, piece):
+        is_compacted = bool(piece) and piece[0].order > self.engine.lengths[row]
+        return [position + is_compacted for position in original(self, row, piece)]
+
+    monkeypatch.setattr(lm.SentinelLM, "_positions", shifted)
     return cache_test
 
 
@@ -63,8 +66,8 @@ def labels_are_shifted_over_the_sentinel(monkeypatch):
 
 
 MUTANTS = [
-    evicts_early,
-    positions_are_off_by_one,
+    evicts_a_block_early,
+    positions_are_off_by_one_after_compaction,
     old_sentinels_come_back,
     window_counts_entries,
     sentinel_is_in_the_softmax,
