@@ -126,7 +126,7 @@ class TransformersRows:
         return self.cache.get_seq_length()
 
     def _mask(self, seen_B1KC: Tensor) -> Tensor:
-        if self.model.config._attn_implementation != "eager":
+        if self.model.config._attn_implementation == "sdpa":
             return seen_B1KC
         return torch.zeros(seen_B1KC.shape, dtype=self.model.dtype).masked_fill_(~seen_B1KC, HIDDEN)
 

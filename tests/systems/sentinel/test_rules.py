@@ -11,7 +11,7 @@ from conftest import build_tiny_model
 from systems.sentinel.reference import PARAGRAPH, SENTINEL, VOCAB, ToyCodec, oracle
 from tenfold.core.errors import ConfigError
 from tenfold.systems.sentinel.layout import insert, pack, plain, strip
-from tenfold.systems.sentinel.rules import Meta, Rule, build_mask, mask_function, visible
+from tenfold.systems.sentinel.rules import Meta, Rule, backend_of, build_mask, mask_function, visible
 from tenfold.systems.sentinel.segments import Segmenter
 from tenfold.systems.sentinel.settings import SentinelConfig
 
@@ -212,3 +212,9 @@ def test_plain_layouts_have_no_sentinels():
     layout = plain([5, 6, 7])
     assert layout.labels == (6, 7, -100) and layout.pos == (0, 1, 2) and not layout.num_sentinels
     assert len(CODEC.pieces) == VOCAB
+
+
+def test_other_backends_are_refused():
+    model = type("Model", (), {"config": type("Config", (), {"_attn_implementation": "flash_attention_2"})})
+    with pytest.raises(ConfigError, match="set_attn_implementation"):
+        backend_of(model)

@@ -283,6 +283,7 @@ def test_show_draws_chunks_and_mask(tmp_path):
 def test_opt_is_refused_in_one_line():
     class Config:
         model_type = "opt"
+        _attn_implementation = "sdpa"
 
     with pytest.raises(ConfigError, match="opt computes its positions"):
         bases.check_attention(type("Model", (), {"config": Config()})())

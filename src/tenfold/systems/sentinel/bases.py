@@ -16,6 +16,7 @@ from tenfold.nn import models, stories
 from tenfold.nn.recurrent_state import is_recurrent, is_windowed
 from tenfold.store.artifacts import find_data
 from tenfold.systems.sentinel.pieces import Codec, codec_of
+from tenfold.systems.sentinel.rules import backend_of
 from tenfold.systems.sentinel.settings import SentinelConfig
 
 STORIES, TINY = "stories260k", "tiny"
@@ -81,6 +82,7 @@ def open_base(name: str, *, dtype: models.Dtype = "fp32", attention: str = "sdpa
 def check_attention(model: Any) -> None:
     """Raises ConfigError if the model takes no four-dimensional mask, or does not attend to everything by itself."""
     config = model.config
+    backend_of(model)
     if config.model_type == "opt":
         raise ConfigError("opt computes its positions from a two-dimensional mask and takes no other; take another family")
     if is_recurrent(config) or is_windowed(config):

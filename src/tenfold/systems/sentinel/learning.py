@@ -8,11 +8,13 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from tenfold.core.config import Config, parse, split_commas
+from tenfold.core.errors import ConfigError
 from tenfold.systems.sentinel import checkpoint
 from tenfold.systems.sentinel.arms import Arm, Mixture, examples
 from tenfold.systems.sentinel.bases import Base, checksum, start_embedding
 from tenfold.systems.sentinel.collate import LiveSentinel, batching
 from tenfold.systems.sentinel.data import Window
+from tenfold.systems.sentinel.rules import backend_of
 from tenfold.systems.sentinel.segments import Segmenter
 from tenfold.systems.sentinel.settings import SentinelConfig
 from tenfold.train.adapters import LoraSettings
@@ -89,4 +91,8 @@ def _tune_config(given: TuneConfig, task: Task) -> TuneConfig:
 
 
 def _backend(model: Any) -> Any:
-    return "eager" if model.config._attn_implementation == "eager" else "sdpa"
+    """Rows of a batch have rules of their own, which one block mask cannot hold."""
+    name = backend_of(model)
+    if name == "flex_attention":
+        raise ConfigError("training takes eager or sdpa attention; call model.set_attn_implementation('sdpa')")
+    return name

@@ -14,7 +14,7 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from tenfold.systems.sentinel.layout import Layout
-from tenfold.systems.sentinel.rules import Backend, Meta, Rule, build_mask
+from tenfold.systems.sentinel.rules import Meta, Rule, backend_of, build_mask
 
 BLOCK = 1024
 
@@ -47,7 +47,7 @@ def masked_logits(
     """Yields (logits [b, V], labels) of the labelled entries, block by block."""
     config = model.config
     device = next(model.parameters()).device
-    backend: Backend = "eager" if config._attn_implementation == "eager" else "sdpa"
+    backend = backend_of(model)
     meta = Meta.of([layout]).to(device)
     if kept is not None:
         meta = meta.with_kept(kept[None].to(device), None if until is None else until[None].to(device))

@@ -152,6 +152,18 @@ def build_mask(q: Meta, k: Meta, rule: Rule, backend: Backend, *, dtype: torch.d
     raise ConfigError(f"attention backend {backend!r} takes no mask of ours; eager, sdpa and flex_attention are accepted")
 
 
+def backend_of(model: Any) -> Backend:
+    """The attention backend that a model of Transformers uses.
+
+    Raises:
+        ConfigError: one that takes no mask of ours, such as FlashAttention.
+    """
+    name = model.config._attn_implementation
+    if name not in ("eager", "sdpa", "flex_attention"):
+        raise ConfigError(f"attention backend {name!r} takes no mask of ours; call model.set_attn_implementation('sdpa')")
+    return name
+
+
 def mask_function(q: Meta, k: Meta, rule: Rule) -> Any:
     """The rule as FlexAttention's `mask_mod` of (row, head, query, key)."""
 
