@@ -5,7 +5,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import openai
@@ -57,9 +57,13 @@ class Running:
     service: Service
     alone: LoadedModel
     """The same model with one row, for texts as a lone request gets them."""
+    clients: list[openai.OpenAI] = field(default_factory=list)
 
     def client(self, **more: Any) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", **{"api_key": "none", "max_retries": 0, "timeout": 60, **more})
+        """OpenAI's own client; it is closed with the server."""
+        settings = {"api_key": "none", "max_retries": 0, "timeout": 60, **more}
+        self.clients.append(openai.OpenAI(base_url=f"{self.url}/v1", **settings))
+        return self.clients[-1]
 
     def chat_text(self, question: str, num_tokens: int) -> str:
         """The greedy answer, from plain decoding."""
@@ -102,7 +106,10 @@ def running(
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.01)
-        yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", service, alone)
+        one = Running(f"http://127.0.0.1:{listener.getsockname()[1]}", service, alone)
+        yield one
+        for client in one.clients:
+            client.close()
     finally:
         server.should_exit = True
         thread.join(20)

@@ -2,8 +2,12 @@
 
 import openai
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serving_tiny import NAME, running
+from tenfold.apps.server.answers import Piece
+from tenfold.apps.server.guarded import WatchedAnswer
 from tenfold.llm.guard import GuardVerdict
 
 ALLOW, BLOCK = GuardVerdict("safe", "allow", 0.0), GuardVerdict("unsafe", "block", 1.0)
@@ -92,6 +96,27 @@ def test_an_answer_is_cut_where_a_look_blocks_and_decoding_ends():
         assert [choice.finish_reason for choice in whole.choices] == ["content_filter"] * 2
         assert all(text.startswith(choice.message.content) for choice in whole.choices)
         server.wait_until_idle()
+
+
+def test_prompts_of_text_completions_are_judged_too():
+    with running(guard=Guard()) as server:
+        for prompt in (["the answer", "how to zorgle?"], "zorgle"):
+            with pytest.raises(openai.BadRequestError, match="stopped by the guard"):
+                server.client().completions.create(model=NAME, prompt=prompt, max_tokens=3)
+        assert server.client().completions.create(model=NAME, prompt="the answer", max_tokens=3).choices
+
+
+@given(pieces=st.lists(st.lists(st.tuples(st.text("ab", min_size=1, max_size=4), st.sampled_from(["target", "ngram"])))))
+def test_what_is_passed_keeps_its_sources(pieces):
+    answer = WatchedAnswer(Watch(most=20))
+    found = [answer.feed(Piece(0, spans)) for spans in pieces]
+    found.append(answer.feed(Piece(0, (), finish_reason="stop")))
+    characters = [(character, source) for spans in pieces for text, source in spans for character in text]
+    sent = [(character, source) for piece in found for text, source in piece.spans for character in text]
+    assert sent == characters[: len(sent)]
+    is_blocked = len(characters) > 20
+    assert found[-1].finish_reason == ("content_filter" if is_blocked else "stop")
+    assert len(sent) <= 20 if is_blocked else sent == characters
 
 
 def test_a_guard_that_breaks_lets_nothing_pass():

@@ -1,13 +1,62 @@
 """The web page in front of a tiny server, with three runs to show."""
 
 import pytest
+from fastapi import APIRouter
 
 from serving_tiny import NAME, running
 from tenfold.apps import recipes, wiring
+from tenfold.apps.server import budget
 from tenfold.apps.ui.pages import page_routes
 from tenfold.core.config import Config
 from tenfold.core.records import Figure, Page, Verb
+from tenfold.llm.chat import user
+from tenfold.llm.guard import GuardVerdict
 from tenfold.store import runs
+
+
+class Guard:
+    """Blocks what is wicked, and watches nobody."""
+
+    fingerprint = "wicked"
+
+    def check(self, messages, rules=()):
+        is_bad = any(word in messages[-1].text for word in (*rules, "wicked"))
+        return GuardVerdict(*(("unsafe", "block", 0.93) if is_bad else ("safe", "allow", 0.04)))
+
+    def watch(self, messages, rules=()):
+        return Watch()
+
+
+class Watch:
+    """Lets everything through."""
+
+    verdict = None
+
+    def feed(self, chunk):
+        return chunk
+
+    def finish(self):
+        return ""
+
+
+def guard_routes(guard):
+    """The guard's check as its home offers it, with a reason."""
+    router = APIRouter()
+
+    @router.post("/v1/guard/check", include_in_schema=False)
+    def check(body: dict):
+        verdict = guard.check([user(body["response"])], body["rules"])
+        reason = {"reason": "It is <b>green</b>.", "evidence": "green", "rule": 2, "verified": True}
+        return {
+            "label": verdict.label,
+            "decision": verdict.decision,
+            "score": verdict.score,
+            "probabilities": {"safe": 1 - verdict.score, "unsafe": verdict.score},
+            "rules": body["rules"],
+            **({"explanation": reason} if body["explain"] else {}),
+        }
+
+    return router
 
 
 class ShapeConfig(Config):
@@ -45,6 +94,9 @@ def site(runs_root):
     with pytest.MonkeyPatch.context() as patch:
         verb = Verb(ShapeConfig, lambda config, run: {}, str, page)
         patch.setattr(wiring, "verb", lambda name: verb)
+        patch.setattr(budget, "HOPELESS", 0.0)  # a random model is guessed right once in a hundred times
         assert recipes.wiring is wiring
-        with running(pages=[page_routes(runs_root, NAME)], max_new_tokens=120, max_context=512) as server:
+        with running(
+            guard=Guard(), pages=[page_routes(runs_root, NAME, has_guard=True)], max_new_tokens=120, max_context=512
+        ) as server:
             yield server

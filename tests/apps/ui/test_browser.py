@@ -148,6 +148,29 @@ def test_runs_are_listed_shown_and_compared(tab, site, size, scheme, runs_root):
     assert tab.get_by_role("heading", name="A tree of shapes").is_visible()
 
 
+def test_a_text_is_judged_under_rules(tab, site, size, scheme):
+    tab.goto(f"{site.url}/guard")
+    tab.get_by_label("Text to judge").fill("a green text")
+    tab.get_by_role("button", name="Judge").click()
+    tab.get_by_role("heading", name="Allowed: safe").wait_for()
+    tab.get_by_label("Rules").fill("purple\ngreen")
+    tab.get_by_role("button", name="Judge").click()
+    tab.get_by_role("heading", name="Blocked: unsafe").wait_for()
+    assert "93.0 %" in tab.locator("#verdict").inner_text()
+    tab.get_by_label("Say why").check()
+    tab.get_by_role("button", name="Judge").click()
+    tab.get_by_text("It cites the rule: green").wait_for()
+    assert tab.locator("#verdict b").count() == 0
+    look(tab, "guard", size, scheme)
+
+
+def test_a_question_that_the_guard_refuses_is_not_answered(one_tab, site):
+    one_tab.goto(site.url)
+    one_tab.get_by_label("Your message").fill("something wicked")
+    one_tab.keyboard.press("Enter")
+    one_tab.locator(".failure").get_by_text("the question was stopped by the guard").wait_for()
+
+
 def test_a_page_that_is_not_there_says_so(one_tab, site):
     one_tab.goto(f"{site.url}/runs/shapes-draw/nothing")
     assert one_tab.get_by_role("heading", name="Not here").is_visible()

@@ -67,6 +67,7 @@ def test_two_runs_side_by_side(site, listed):
     assert get(site, "/compare", params={"run": [listed["done"].id]}).status_code == 400
     assert get(site, "/compare", params={"run": ["shapes-draw/none", "x/y"]}).status_code == 404
     assert get(site, "/compare").status_code == 400
+    assert get(site, "/guard").status_code == 200
     assert get(site, "/runs/shapes-draw/none").status_code == 404
 
 

@@ -114,6 +114,47 @@ def test_a_cancelled_request_is_silent_and_harms_no_other(alone, engines, arriva
     assert not schedule.cancelled
 
 
+@settings(max_examples=30)
+@given(
+    turns=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.lists(st.integers(0, 96), max_size=6)), max_size=8),
+    cancelled=st.sets(st.integers(0, 7)),
+    seed=st.integers(0, 99),
+)
+def test_texts_do_not_depend_on_what_a_row_has_kept(alone, engines, turns, cancelled, seed):
+    """Prompts that begin alike, or that continue what was answered before."""
+    stems = [list(range(10, 40)), list(range(10, 25)) + [7] * 20, [5]]
+    schedule = new_scheduler(engines[3], [Guesser([], seed=seed) for _ in range(3)], reuses_prompts=True)
+    num_expected = 0
+    for place, (stem, length, more) in enumerate(turns):
+        request = new_request([*stems[stem][: length + 1], *more], 8)
+        number, expected = schedule.add(request), plain(alone, request)
+        if place in cancelled:
+            schedule.step()
+            schedule.cancel(number)
+            continue
+        streams, _ = run(schedule)
+        assert streams[number] == expected
+        stems[stem] = [*request.prompt, *expected]
+        num_expected += 1
+    assert schedule.kept.num_reused >= 0
+
+
+def test_a_chats_next_turn_computes_only_what_is_new(alone, engines, monkeypatch):
+    schedule = new_scheduler(engines[2], reuses_prompts=True)
+    first = new_request(list(range(60)), 9)
+    schedule.add(first)
+    run(schedule)
+    answer = plain(alone, first)
+    second = new_request([*first.prompt, *answer, 4, 5], 9)
+    number = schedule.add(second)
+    fed = []
+    whole = engines[2].prefill_row
+    monkeypatch.setattr(engines[2], "prefill_row", lambda row, prompt: fed.append(len(prompt)) or whole(row, prompt))
+    streams, _ = run(schedule)
+    assert streams[number] == plain(alone, second)
+    assert sum(fed) <= 3 and schedule.kept.num_reused >= 60
+
+
 def test_the_rows_of_an_engine_are_free_again_after_everything(alone, engines):
     schedule = new_scheduler(engines[2])
     for wave in range(3):

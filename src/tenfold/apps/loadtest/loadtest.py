@@ -47,8 +47,8 @@ class LoadConfig(Config):
     """Length of each measurement of throughput."""
     repeats: int = Field(3, ge=1)
     """How often each is measured, the servers in turn."""
-    max_new_tokens: int = Field(64, ge=1)
-    """Length of an answer."""
+    max_new_tokens: int = Field(128, ge=1)
+    """Most tokens of an answer. Many clients gain from long answers: prompts cost each of them what they cost one."""
     siege_clients: int = Field(64, ge=1)
     """Clients of the siege: they read streams, leave in the middle, send malformed bodies and oversized prompts."""
     siege_seconds: float = Field(300.0, ge=0)
@@ -103,6 +103,7 @@ def _measure(todo: Sequence[tuple[str, str, int]], up: dict[str, Server], config
             num_clients=count,
             seconds=config.seconds,
             max_tokens=config.max_new_tokens,
+            mark=f"[{config.seed}/{key}]",
             count=lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]),  # pyright: ignore
         )
         run.add(key, {"server": name, "clients": count, **asyncio.run(measured)})

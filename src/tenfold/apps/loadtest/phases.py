@@ -27,15 +27,26 @@ async def asking(server: Server, max_tokens: int) -> AsyncIterator[Asker]:
 
 
 async def throughput(
-    server: Server, prompts: Sequence[str], *, num_clients: int, seconds: float, max_tokens: int, count: Callable[[str], int]
+    server: Server,
+    prompts: Sequence[str],
+    *,
+    num_clients: int,
+    seconds: float,
+    max_tokens: int,
+    count: Callable[[str], int],
+    mark: str,
 ) -> dict[str, Any]:
-    """Tokens a second that `num_clients` clients read who ask again and again; what is unfinished at the end counts too."""
+    """Tokens a second that `num_clients` clients read who ask again and again; what is unfinished at the end counts too.
+
+    `mark` and a number begin every prompt, so that no two are alike and none is answered from what was computed before.
+    """
     texts: list[Streamed] = []
 
     async def one(asker: Asker, number: int, end: float) -> None:
         place = number
         while time.perf_counter() < end:
-            texts.append(await asker.stream(prompts[place % len(prompts)], leaves=lambda _: time.perf_counter() >= end))
+            prompt = f"{mark} {place}: {prompts[place % len(prompts)]}"
+            texts.append(await asker.stream(prompt, leaves=lambda _: time.perf_counter() >= end))
             place += num_clients
 
     async with asking(server, max_tokens) as asker:
@@ -104,8 +115,13 @@ async def siege(
 
     async with asking(server, max_tokens) as asker:
         watching = asyncio.create_task(watch())
-        await asyncio.gather(*(one(asker, number) for number in range(num_clients)))
-        watching.cancel()
+        clients = [asyncio.create_task(one(asker, number)) for number in range(num_clients)]
+        over, late = await asyncio.wait(clients, timeout=seconds)
+        for task in (*late, watching):
+            task.cancel()
+        await asyncio.gather(*late, watching, return_exceptions=True)
+        for task in over:
+            task.result()
     return {
         "seconds": time.perf_counter() - start,
         **{name: counts[name] for name in ("read", "left", "malformed", "oversized", "mixed_up", "badly_refused", "lost")},

@@ -70,6 +70,11 @@ class Engine:
         return self._scheduler.num_waiting
 
     @property
+    def num_reused(self) -> int:
+        """Prompt tokens that a row still held from an earlier text, since the scheduler began."""
+        return self._scheduler.kept.num_reused if self._scheduler.kept else 0
+
+    @property
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 

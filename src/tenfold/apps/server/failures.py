@@ -3,6 +3,7 @@
 RefusalError        a status, a type, and which key of the body is at fault
   OverloadedError            429: too many wait
   TimedOutError              504: the answer took too long
+  GuardFailedError           503: nothing passes unseen
 """
 
 import logging
@@ -70,6 +71,15 @@ class TimedOutError(RefusalError):
         super().__init__(504, f"the answer was not finished within {timeout_s:g} s; ask for fewer tokens", code="timeout")
 
 
+class GuardFailedError(RefusalError):
+    """The guard itself failed; nothing passes unseen."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            503, "the guard of this server failed, so nothing is answered; its log says why", code="guard_failed"
+        )
+
+
 def known(failure: Exception) -> RefusalError:
     """Any failure as one that a client may be told; what is not the client's doing shows no inner detail."""
     if isinstance(failure, RefusalError):
@@ -84,6 +94,8 @@ def known(failure: Exception) -> RefusalError:
 
 async def on_failure(_: Request, failure: Exception) -> JSONResponse:
     """FastAPI's handler for our own failures."""
+    if failure.__cause__ is not None:
+        log.error("%s", failure, exc_info=failure.__cause__)
     return known(failure).response()
 
 

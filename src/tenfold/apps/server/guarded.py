@@ -1,23 +1,58 @@
 """A guard over the server's answers: the question is judged first, then each answer, watched while it is written.
 
 Nothing is sent that the last look has not passed; where a look blocks, the answer ends with finish_reason `content_filter`.
-A guard that fails ends the answer with a failure (closed), never lets it pass.
+A guard that fails ends the answer with a failure (503), never lets it pass.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tenfold.apps.server.answers import Piece
-from tenfold.apps.server.failures import RefusalError
-from tenfold.llm.chat import Message, user
+from tenfold.apps.server.failures import GuardFailedError, RefusalError
+from tenfold.core.errors import UserError
+from tenfold.llm.chat import Message
 from tenfold.llm.guard import Guard, Watch
 
+Conversation = Sequence[Message]
 Result = TypeVar("Result")
-SOURCE = "target"
-"""Which guess a piece of text came from is lost when it waits for a look."""
+
+
+@dataclass
+class WatchedAnswer:
+    """One answer between the model and the client: what has not been passed is held back."""
+
+    watch: Watch
+    held: list[tuple[str, str]] = field(default_factory=list)
+    """Spans of the answer (text, who guessed it) that wait for a look."""
+    is_open: bool = True
+
+    def feed(self, piece: Piece) -> Piece:
+        """What of a piece may be sent; of the last one, why the answer ends."""
+        passed = self.watch.feed(piece.text) if piece.text else ""
+        self.held += piece.spans
+        if piece.finish_reason is not None and not self._blocks():
+            passed += self.watch.finish()
+        spans = self._release(len(passed))
+        reason = "content_filter" if self._blocks() else piece.finish_reason
+        self.is_open = reason is None
+        return Piece(piece.choice, spans, piece.num_tokens, reason, piece.speculation)
+
+    def _blocks(self) -> bool:
+        return self.watch.verdict is not None and self.watch.verdict.decision == "block"
+
+    def _release(self, num_characters: int) -> list[tuple[str, str]]:
+        spans: list[tuple[str, str]] = []
+        while num_characters and self.held:
+            text, source = self.held.pop(0)
+            spans.append((text[:num_characters], source))
+            if len(text) > num_characters:
+                self.held.insert(0, (text[num_characters:], source))
+            num_characters -= len(spans[-1][0])
+        return spans
 
 
 class Sentry:
@@ -28,27 +63,29 @@ class Sentry:
         self.rules = tuple(rules)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="guard")
 
-    async def check_question(self, question: str) -> None:
-        """Raises RefusalError (400, content_filter) if the question is blocked; an empty one passes."""
-        if not question.strip():
-            return
-        verdict = await self._run(lambda: self.guard.check([user(question)], self.rules))
-        if verdict.decision == "block":
-            raise RefusalError(400, "the question was stopped by the guard", code="content_filter")
+    async def check_questions(self, conversations: Sequence[Conversation]) -> None:
+        """Judges the last message of each conversation; empty ones pass.
 
-    async def watched(
-        self, pieces: AsyncGenerator[Piece], messages: Sequence[Message], num_choices: int
-    ) -> AsyncGenerator[Piece]:
-        """The pieces as far as the guard has passed them; each choice ends once."""
-        watches = [await self._run(lambda: self.guard.watch(messages, self.rules)) for _ in range(num_choices)]
-        is_open = [True] * num_choices
+        Raises:
+            RefusalError: one is blocked (400, content_filter), or the guard failed (503).
+        """
+        for messages in conversations:
+            if not messages or not messages[-1].text.strip():
+                continue
+            verdict = await self._run(lambda messages=messages: self.guard.check(messages[-1:], self.rules))
+            if verdict.decision == "block":
+                raise RefusalError(400, "the question was stopped by the guard", code="content_filter")
+
+    async def watched(self, pieces: AsyncGenerator[Piece], conversations: Sequence[Conversation]) -> AsyncGenerator[Piece]:
+        """The pieces of one answer to each conversation as far as the guard has passed them; each answer ends once."""
         async with aclosing(pieces):
+            watches = await self._run(lambda: [self.guard.watch(messages, self.rules) for messages in conversations])
+            answers = [WatchedAnswer(watch) for watch in watches]
             async for piece in pieces:
-                if is_open[piece.choice]:
-                    passed = await self._run(lambda piece=piece: _passed(piece, watches[piece.choice]))
-                    is_open[piece.choice] = passed.finish_reason is None
-                    yield passed
-                if not any(is_open):
+                answer = answers[piece.choice]
+                if answer.is_open:
+                    yield await self._run(lambda answer=answer, piece=piece: answer.feed(piece))
+                if not any(each.is_open for each in answers):
                     return
 
     def close(self) -> None:
@@ -56,19 +93,9 @@ class Sentry:
         self._thread.shutdown(cancel_futures=True)
 
     async def _run(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-
-def _passed(piece: Piece, watch: Watch) -> Piece:
-    text = watch.feed(piece.text) if piece.text else ""
-    is_last = piece.finish_reason is not None
-    if is_last and not _blocks(watch):
-        text += watch.finish()
-    spans = [(text, SOURCE)] if text else []
-    if _blocks(watch):
-        return Piece(piece.choice, spans, piece.num_tokens, "content_filter", piece.speculation)
-    return Piece(piece.choice, spans, piece.num_tokens, piece.finish_reason, piece.speculation)
-
-
-def _blocks(watch: Watch) -> bool:
-    return watch.verdict is not None and watch.verdict.decision == "block"
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except UserError:
+            raise
+        except Exception as failure:  # whatever failed, nothing passes unjudged
+            raise GuardFailedError from failure

@@ -11,7 +11,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics:
     """Counters, gauges and histograms of one server."""
 
-    def __init__(self, num_running: Callable[[], int], num_waiting: Callable[[], int]) -> None:
+    def __init__(
+        self, num_running: Callable[[], int], num_waiting: Callable[[], int], num_reused: Callable[[], int]
+    ) -> None:
         self.registry = CollectorRegistry()
         self.replies = Counter(
             "tenfold_replies", "Replies by route and status.", ["route", "status"], registry=self.registry
@@ -32,6 +34,8 @@ class Metrics:
             "tenfold_answer_seconds", "From a request to its last token.", buckets=SECONDS, registry=self.registry
         )
         Gauge("tenfold_running", "Requests in a row of the engine.", registry=self.registry).set_function(num_running)
+        reused = Gauge("tenfold_reused_prompt_tokens", "Of prompts, still held from earlier texts.", registry=self.registry)
+        reused.set_function(num_reused)
         Gauge("tenfold_waiting", "Requests that have no row yet.", registry=self.registry).set_function(num_waiting)
 
     def text(self) -> bytes:

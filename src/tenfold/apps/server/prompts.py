@@ -68,6 +68,10 @@ class Prompts:
             raise UserError("the prompt is empty; give at least one character")
         return ids
 
+    def text_of(self, ids: list[int]) -> str:
+        """What the tokens of a prompt say."""
+        return str(self.loaded.tokenizer.decode(ids))
+
     def _encoded(self, text: str) -> list[int]:
         self._check_size(text)
         return models.text_ids(self.loaded.tokenizer, text)

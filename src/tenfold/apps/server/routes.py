@@ -47,7 +47,7 @@ async def chat_completions(body: ChatBody, request: Request, service: Served) ->
     prompts = service.prompts
     requests = await service.read(lambda: prompts.requests(body, [prompts.of_chat(body)], body.limit, schema=schema))
     said = [user(message.text) for message in body.messages if message.role == "user"]
-    return await service.reply(ChatForm(body.model), body, requests, request, said=said)
+    return await service.reply(ChatForm(body.model), body, requests, request, said=[said])
 
 
 @router.post("/v1/completions", response_model=CompletionReplyBody, responses=COMPLETING)
@@ -56,7 +56,8 @@ async def completions(body: CompletionBody, request: Request, service: Served) -
     service.check_model(body.model)
     prompts = service.prompts
     requests = await service.read(lambda: prompts.requests(body, prompts.of_completion(body), body.limit))
-    return await service.reply(TextForm(body.model), body, requests, request)
+    said = [[user(prompt if isinstance(prompt, str) else prompts.text_of(prompt))] for prompt in body.prompts]
+    return await service.reply(TextForm(body.model), body, requests, request, said=said)
 
 
 @router.get("/v1/models", response_model=ModelList, responses=failures(401))

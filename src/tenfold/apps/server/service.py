@@ -15,12 +15,11 @@ from tenfold.apps.server.budget import SharedLength
 from tenfold.apps.server.engine import Engine
 from tenfold.apps.server.failures import RefusalError
 from tenfold.apps.server.forms import Form, usage
-from tenfold.apps.server.guarded import Sentry
+from tenfold.apps.server.guarded import Conversation, Sentry
 from tenfold.apps.server.metrics import Metrics
 from tenfold.apps.server.prompts import Prompts
 from tenfold.apps.server.settings import NO_DRAFTER, ServeConfig
 from tenfold.apps.server.streams import EventStream, events
-from tenfold.llm.chat import Message
 from tenfold.llm.guard import Guard
 from tenfold.nn.drafting import Drafter
 from tenfold.nn.models import LoadedModel
@@ -68,16 +67,16 @@ class Service:
         requests: Sequence[Request],
         http: HttpRequest,
         *,
-        said: Sequence[Message] = (),
+        said: Sequence[Conversation] = (),
     ) -> Response:
-        """Has the requests answered, as a stream or at once; `said` is what a guard reads beside the answer."""
+        """Has the requests answered, as a stream or at once; `said` is what a guard reads of each prompt."""
         if self.sentry:
-            await self.sentry.check_question(said[-1].text if said else "")
+            await self.sentry.check_questions(said)
         tickets = self.desk.submit(requests)
         num_prompt = sum(len(request.prompt) for request in requests[:: body.num_choices])
         pieces = self.desk.pieces(requests, tickets)
         if self.sentry:
-            pieces = self.sentry.watched(pieces, said, len(requests))
+            pieces = self.sentry.watched(pieces, [each for each in said for _ in range(body.num_choices)])
         if body.stream:
             return EventStream(events(form, pieces, num_prompt=num_prompt, num_choices=len(requests), extras=body.extras))
         answers = await unless_gone(http, gathered(pieces, len(requests)))
@@ -118,7 +117,7 @@ def new_service(loaded: LoadedModel, config: ServeConfig, *, guard: Guard | None
         UserError: the drafter is unknown, or does not suit the model.
     """
     engine = Engine(lambda: _scheduler(loaded, config))
-    metrics = Metrics(lambda: engine.num_running, lambda: engine.num_waiting)
+    metrics = Metrics(lambda: engine.num_running, lambda: engine.num_waiting, lambda: engine.num_reused)
     sentry = Sentry(guard, config.guard_rules) if guard else None
     return Service(config, Prompts(loaded, config), Desk(engine, loaded, config, metrics), engine, metrics, sentry)
 
@@ -129,7 +128,8 @@ def _scheduler(loaded: LoadedModel, config: ServeConfig) -> Scheduler:
     lengths: list[DraftLength] = [
         SharedLength(config.num_draft, config.pass_tokens, lambda: len(seats[0].seats) if seats else 1) for _ in rows
     ]
-    scheduler = Scheduler(loaded.engine, drafters=[_drafter(loaded, config) for _ in rows], num_draft=lengths)
+    drafters = [_drafter(loaded, config) for _ in rows]
+    scheduler = Scheduler(loaded.engine, drafters=drafters, num_draft=lengths, reuses_prompts=True)
     seats.append(scheduler)
     return scheduler
 

@@ -22,4 +22,4 @@ class UiConfig(ServeConfig):
 
 def launch(config: UiConfig) -> None:
     """Serves the page until a signal says stop."""
-    serve(config, pages=[page_routes(config.runs, config.served_name)], front="/")
+    serve(config, pages=[page_routes(config.runs, config.served_name, has_guard=bool(config.guard))], front="/")

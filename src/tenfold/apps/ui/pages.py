@@ -27,10 +27,11 @@ POLICY = "; ".join(
 MOST_COMPARED = 4
 
 
-def page_routes(root: Path, model: str) -> APIRouter:
-    """The routes for the runs under `root` and the model that is served."""
+def page_routes(root: Path, model: str, *, has_guard: bool = False) -> APIRouter:
+    """The routes for the runs under `root`, the model that is served, and the guard if there is one."""
     router = APIRouter(include_in_schema=False)
-    templates = _templates({"model": model, "root": str(root)})
+    tabs = [("Chat", "/"), ("Runs", "/runs"), *([("Guard", "/guard")] if has_guard else [])]
+    templates = _templates({"model": model, "root": str(root), "tabs": tabs})
     reports = Path(tempfile.mkdtemp(prefix="tenfold-ui-"))
 
     def page(name: str, here: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -43,6 +44,12 @@ def page_routes(root: Path, model: str) -> APIRouter:
     @router.get("/")
     def chat() -> Response:
         return page("chat.html.j2", "Chat")
+
+    @router.get("/guard")
+    def guard() -> Response:
+        if not has_guard:
+            return sorry(UserError("there is no guard here; start tenfold ui with --guard RUN"))
+        return page("guard.html.j2", "Guard")
 
     @router.get("/runs")
     def list_runs() -> Response:

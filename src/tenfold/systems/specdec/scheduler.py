@@ -20,6 +20,7 @@ from tenfold.nn.causal_lm import CausalLM, RaggedLM, check_positions
 from tenfold.nn.drafting import Draft, Drafter
 from tenfold.nn.sampling import GenerationSettings
 from tenfold.systems.specdec.draft_length import DraftLength, FixedLength
+from tenfold.systems.specdec.kept_texts import KeptTexts
 from tenfold.systems.specdec.requests import Progress, Request, ms_since
 from tenfold.systems.specdec.rounds import Speculation
 from tenfold.systems.specdec.verifiers.block import Block
@@ -76,6 +77,7 @@ class Scheduler:
         verifier: Verifier | None = None,
         allow_lossy: bool = False,
         in_pieces: bool = True,
+        reuses_prompts: bool = False,
     ) -> None:
         """Takes over the engine and empties its cache.
 
@@ -85,6 +87,8 @@ class Scheduler:
             verifier: of all requests that name none; by default `greedy`, or `block` for a request that samples.
             allow_lossy: consent to a verifier that does not keep the target's own law.
             in_pieces: long prompts are fed in pieces while other rows decode (engines of several rows).
+            reuses_prompts: a row that becomes free keeps its text, and a request that begins alike is computed from the
+                first difference on; only in engines of several rows whose bits do not depend on how a text was split.
 
         Raises:
             UserError: the number of drafters or lengths is not the number of rows, or a length is below 1.
@@ -97,6 +101,7 @@ class Scheduler:
         model.reset()
         self.model, self.verifier, self.allow_lossy, self.in_pieces = model, verifier, allow_lossy, in_pieces
         self.drafters, self.lengths = drafters, lengths
+        self.kept = KeptTexts(model) if reuses_prompts and model.batch_size > 1 and model.exactness == "bit" else None
         self.numbers = count()
         self.waiting: deque[tuple[int, Request]] = deque()
         self.cancelled: set[int] = set()
@@ -167,8 +172,10 @@ class Scheduler:
                 nothing = Speculation((), "length", verifier=verifier.name, lossless=verifier.lossless)
                 events.append(Event(number, result=nothing))
                 continue
-            row = free.pop(0)
-            self.seats[row] = _Seat(number, self._progress(row, request, verifier))
+            row = self.kept.best(free, request.prompt) if self.kept else free[0]
+            free.remove(row)
+            num_fed = self.kept.rewind(row, request.prompt) if self.kept else 0
+            self.seats[row] = _Seat(number, self._progress(row, request, verifier), num_fed)
         return events
 
     def _progress(self, row: int, request: Request, verifier: Verifier) -> Progress:
@@ -256,9 +263,11 @@ class Scheduler:
         return Event(number, failure=failure)
 
     def _empty(self, row: int) -> None:
-        """Frees a row and its part of the cache."""
-        del self.seats[row]
-        if self.model.batch_size == 1:
+        """Frees a row; its part of the cache is forgotten, or kept for whoever begins alike."""
+        seat = self.seats.pop(row)
+        if self.kept:
+            self.kept.keep(row, seat.progress.context)
+        elif self.model.batch_size == 1:
             self.model.reset()
         elif length := self.model.lengths[row]:
             self.model.rollback([length if other == row else 0 for other in range(self.model.batch_size)])

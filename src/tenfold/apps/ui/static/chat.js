@@ -102,6 +102,7 @@ async function write(messages, said, signal) {
       addSpan(said, span);
     }
     report = choice.speculation ?? report;
+    if (choice.finish_reason === "content_filter") throw new Error("the guard ended this answer");
     byId("ask").scrollIntoView({ block: "end" });
   }
   return { text, report, numTokens: counted.completion_tokens };
