@@ -94,8 +94,6 @@ def known(failure: Exception) -> RefusalError:
 
 async def on_failure(_: Request, failure: Exception) -> JSONResponse:
     """FastAPI's handler for our own failures."""
-    if failure.__cause__ is not None:
-        log.error("%s", failure, exc_info=failure.__cause__)
     return known(failure).response()
 
 

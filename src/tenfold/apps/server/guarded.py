@@ -5,6 +5,7 @@ A guard that fails ends the answer with a failure (503), never lets it pass.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -16,6 +17,8 @@ from tenfold.apps.server.failures import GuardFailedError, RefusalError
 from tenfold.core.errors import UserError
 from tenfold.llm.chat import Message
 from tenfold.llm.guard import Guard, Watch
+
+log = logging.getLogger(__name__)
 
 Conversation = Sequence[Message]
 Result = TypeVar("Result")
@@ -98,4 +101,5 @@ class Sentry:
         except UserError:
             raise
         except Exception as failure:  # whatever failed, nothing passes unjudged
+            log.exception("the guard failed")
             raise GuardFailedError from failure

@@ -78,8 +78,12 @@ class Service:
         if self.sentry:
             pieces = self.sentry.watched(pieces, [each for each in said for _ in range(body.num_choices)])
         if body.stream:
-            return EventStream(events(form, pieces, num_prompt=num_prompt, num_choices=len(requests), extras=body.extras))
-        answers = await unless_gone(http, gathered(pieces, len(requests)))
+            chunks = events(form, pieces, num_prompt=num_prompt, num_choices=len(requests), extras=body.extras)
+            return EventStream(chunks, on_end=lambda: self.desk.cancel(tickets))
+        try:
+            answers = await unless_gone(http, gathered(pieces, len(requests)))
+        finally:
+            self.desk.cancel(tickets)
         if answers is None:
             return Response(status_code=499)
         counted = usage(num_prompt, sum(answer.num_tokens for answer in answers))

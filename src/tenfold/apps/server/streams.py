@@ -1,12 +1,12 @@
 """Server-sent events: a stream of JSON chunks that ends with [DONE], or with the failure that ended it."""
 
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from starlette.responses import StreamingResponse
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from tenfold.apps.server.answers import Piece
 from tenfold.apps.server.bodies import StreamOptions
@@ -17,13 +17,19 @@ DONE = b"data: [DONE]\n\n"
 
 
 class EventStream(StreamingResponse):
-    """Sends events as they come. If the client goes away, the events are closed at once."""
+    """Sends events as they come; however that ends, `on_end` is called, even if the client has gone before the first."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[bytes]) -> None:
+    def __init__(self, events: AsyncGenerator[bytes], on_end: Callable[[], None]) -> None:
         super().__init__(events, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
-        self.events = events
+        self.events, self.on_end = events, on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.on_end()
 
     async def stream_response(self, send: Send) -> None:
         async with aclosing(self.events):
