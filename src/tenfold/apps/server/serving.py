@@ -18,6 +18,9 @@ from tenfold.core.errors import UserError
 from tenfold.nn import models
 from tenfold.nn.lean_llama import LeanLlama
 
+SWITCH_S = 0.0005
+"""How long the event loop may keep the interpreter while the decoding thread waits for it; Python's own 5 ms would be felt at
+each of the many small steps of a pass."""
 OPEN_HOSTS = ("0.0.0.0", "::")
 
 
@@ -32,6 +35,7 @@ def serve(config: ServeConfig, *, pages: Sequence[APIRouter] = (), front: str = 
         UserError: the port is taken, or the model, the drafter or the keys cannot be had.
     """
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    sys.setswitchinterval(SWITCH_S)
     keys = read_keys(config.api_keys)
     listener = listen(config.host, config.port)
     with listener:
