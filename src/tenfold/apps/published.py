@@ -91,26 +91,32 @@ def _overview(results: Path) -> str:
     for path in sorted(results.glob("*.json"), key=lambda path: path.stem):
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if "verb" in record:
-            system, _, verb = record["verb"].partition(".")
+            command, page = _command_and_page(record["verb"])
             headline = wiring.verb(record["verb"]).summary(record["metrics"]).splitlines()[0].replace("|", "/")
             machine = f"{_date(record)}, {record['environment']['processor']}, {record['environment']['cores']} cores"
-            lines.append(
-                f"| [`{system} {verb}`](src/tenfold/systems/{system}/README.md) ({path.stem}) | {headline} | {machine} |"
-            )
+            lines.append(f"| [`{command}`]({page}) ({path.stem}) | {headline} | {machine} |")
     return "\n".join([*lines, ""])
+
+
+def _command_and_page(name: str) -> tuple[str, str]:
+    """How a verb is called, and the page that tells about it."""
+    system, _, verb = name.partition(".")
+    if name in wiring.OWN_VERBS:
+        return verb, wiring.OWN_VERBS[name].page
+    return f"{system} {verb}", f"src/tenfold/systems/{system}/README.md"
 
 
 def _section(path: Path) -> str:
     if not path.is_file():
         raise MissingArtifactError(f"no result {str(path)!r}; publish a run under that name first, with `tenfold publish`")
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    system, _, verb = record["verb"].partition(".")
+    command, _ = _command_and_page(record["verb"])
     settings = " ".join(f"{key}={_plain(value)}" for key, value in record["config"].items())
     environment = record["environment"]
     torch = environment["packages"]["torch"]
     machine = f"{environment['processor']}, {environment['cores']} cores; torch {torch}; {_date(record)}"
     summary = wiring.verb(record["verb"]).summary(record["metrics"])
-    return f"`tenfold {system} {verb}` with {settings}\n({machine}, commit {environment['commit']})\n\n```\n{summary}\n```\n"
+    return f"`tenfold {command}` with {settings}\n({machine}, commit {environment['commit']})\n\n```\n{summary}\n```\n"
 
 
 def _date(record: dict[str, Any]) -> str:

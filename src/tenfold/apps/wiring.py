@@ -2,7 +2,7 @@
 that one home offers to the others; a guard for a server.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from tenfold.core.errors import ConfigError
 from tenfold.core.records import Verb
@@ -11,8 +11,17 @@ from tenfold.llm.guard import Guard
 from tenfold.systems import catalogue
 from tenfold.train import methods
 
-OWN_VERBS = {"serve.loadtest": "tenfold.apps.loadtest.verbs:VERBS"}
-"""Verbs that belong to no method, by their names; their runs are found, shown and published like all others."""
+
+class OwnVerb(NamedTuple):
+    """A verb that belongs to no method, and is a command by itself."""
+
+    target: str
+    page: str
+    """The page that tells about it."""
+
+
+OWN_VERBS = {"serve.loadtest": OwnVerb("tenfold.apps.loadtest.verbs:VERBS", "docs/serve-it.md")}
+"""By the names under which their runs are found, shown and published like all others."""
 
 methods.provide("plora", "tenfold.systems.plora.method:PeriodicMethod")
 
@@ -28,7 +37,7 @@ def verb(name: str) -> Verb:
     if not dot:
         raise ConfigError(f"cannot find the verb {name!r}; write it as system.verb, for example specdec.specbench")
     if name in OWN_VERBS:
-        return load_target(OWN_VERBS[name])[word]
+        return load_target(OWN_VERBS[name].target)[word]
     return catalogue.find(system).verb(word)
 
 

@@ -19,8 +19,8 @@ from tenfold.nn import models
 from tenfold.nn.lean_llama import LeanLlama
 
 SWITCH_S = 0.0005
-"""How long the event loop may keep the interpreter while the decoding thread waits for it; Python's own 5 ms would be felt at
-each of the many small steps of a pass."""
+"""How long the event loop may keep the interpreter while the decoding thread waits for it, which it does many times a pass.
+Python's own setting is ten times as long."""
 OPEN_HOSTS = ("0.0.0.0", "::")
 
 
