@@ -88,7 +88,7 @@ def runs_root(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(runs_root):
     """(running server, its runs)"""
     with pytest.MonkeyPatch.context() as patch:
