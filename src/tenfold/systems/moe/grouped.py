@@ -126,12 +126,15 @@ def _token_by_token(x_TD: Tensor, expert_TK: Tensor, weight_TK: Tensor, gate_up_
     if x_TD.is_cuda or torch.compiler.is_compiling():
         return _gathered(x_TD, expert_TK, weight_TK, gate_up_EFD, down_EDI)
     out_TD = torch.zeros_like(x_TD)
-    for token, chosen in enumerate(expert_TK.tolist()):
+    wide = down_EDI.shape[-1]
+    both_KF = x_TD.new_empty(expert_TK.shape[1], 2 * wide)
+    for x_D, chosen, weight_K, out_D in zip(x_TD, expert_TK.tolist(), weight_TK, out_TD, strict=True):
         # Views of the weights: gathering them would copy all that is about to be read.
-        for place, expert in enumerate(chosen):
-            gate_I, up_I = torch.mv(gate_up_EFD[expert], x_TD[token]).chunk(2)
-            out_D = torch.mv(down_EDI[expert], functional.silu(gate_I) * up_I)
-            out_TD[token] += out_D * weight_TK[token, place].to(out_D.dtype)
+        for row_F, expert in zip(both_KF, chosen, strict=True):
+            torch.mv(gate_up_EFD[expert], x_D, out=row_F)
+        hidden_KI = functional.silu(both_KF[:, :wide]).mul_(both_KF[:, wide:]).mul_(weight_K.unsqueeze(-1))
+        for hidden_I, expert in zip(hidden_KI, chosen, strict=True):
+            out_D.addmv_(down_EDI[expert], hidden_I)
     return out_TD
 
 
