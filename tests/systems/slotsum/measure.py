@@ -1,6 +1,7 @@
-"""Measurements of the specification that are no verb: `python tests/systems/slotsum/measure.py align | lossless | filler`.
+"""Measurements of the specification that are no verb: `python tests/systems/slotsum/measure.py NAME`.
 
 align     5,000 tokens and 10 values: seconds of the aligner     lossless  all texts of Enriched WebNLG, rendered again
+masks     milliseconds of a mask for each token
 filler    6 slots and a document of 512 tokens: tokens encoded and seconds, prompts shared and slot by slot
 """
 
@@ -75,7 +76,39 @@ def measure_filler():
     }
 
 
-MEASURES = {"align": measure_align, "lossless": measure_lossless, "filler": measure_filler}
+def measure_masks():
+    """Milliseconds of a mask for each token of a sentence, when its states are new and when they are known."""
+    import torch
+
+    from tenfold.nn import models
+    from tenfold.systems.slotsum.entities import load_entities
+    from tenfold.systems.slotsum.grammar import LeakProof, mask_table
+    from tenfold.systems.slotsum.leaks import policy
+
+    tokenizer = models.load_tokenizer(models.resolve("smollm2"))
+    eos = frozenset({tokenizer.eos_token_id})
+    text = "The writer was born in [[birth place]], and is a maker of marvellous maps of the northern market towns."
+    ids = tokenizer(text)["input_ids"]
+    found = {}
+    for name, entity in zip(("first_entity", "next_entity"), load_entities("entities"), strict=False):
+        start = time.process_time()
+        rules = policy(
+            "values", ["title", "birth place", *entity.infobox], [*map(str, entity.infobox.values()), entity.title]
+        )
+        table = mask_table(tokenizer, rules, eos)
+        table.allowed(0)
+        found[f"{name}_table_ms"] = 1000 * (time.process_time() - start)
+        for visit in ("new", "known"):
+            constraint = LeakProof(table, 160)
+            start = time.process_time()
+            for token in ids:
+                constraint.mask(torch.zeros(len(tokenizer)))
+                constraint.accept(token)
+            found[f"{name}_{visit}_ms_per_token"] = 1000 * (time.process_time() - start) / len(ids)
+    return found
+
+
+MEASURES = {"masks": measure_masks, "align": measure_align, "lossless": measure_lossless, "filler": measure_filler}
 
 if __name__ == "__main__":
     print(json.dumps(MEASURES[sys.argv[1]]()))

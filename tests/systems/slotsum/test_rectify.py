@@ -77,6 +77,7 @@ def test_a_sentence_is_no_date():
     said = "The bridge was designed by Isla Fenwick and is 412 metres long"
     assert text_of("[[birth date]]", [said]) == "20 January 1930"
     assert text_of("[[height]]", [said]) == "188 cm"
+    assert text_of("[[birth date]]", ["Ada Lovelace"]) == "20 January 1930"
 
 
 def test_several_values_are_each_said_once():

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 MEANINGS = {
-    "kept": "the knowledge base says the same",
+    "kept": "the knowledge base does not say otherwise",
     "corrected": "replaced by the knowledge base's value",
     "filled": "taken from the knowledge base",
     "predicted": "read in a document",

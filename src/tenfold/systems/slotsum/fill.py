@@ -34,6 +34,7 @@ from tenfold.systems.slotsum.prompting import fill_prompt
 from tenfold.systems.slotsum.provenance import DocSpan, Evidence
 from tenfold.systems.slotsum.rectify import Prediction
 from tenfold.systems.slotsum.templates import ANONYMOUS, Slot
+from tenfold.systems.slotsum.tokens import STOP_WORDS, words
 from tenfold.systems.slotsum.values import clean
 
 FillMode = Literal["copy", "rank", "free", "chat"]
@@ -76,7 +77,7 @@ class LocalFiller:
         prompts = {key: self._prompt(title, key, documents) for key in keys}
         self._engine.forget()
         reused = self._engine.num_reused
-        answers = {key: self._answer(key, prompts[key], documents, source) for key in keys}
+        answers = {key: self._answer((title, key), prompts[key], documents, source) for key in keys}
         separate = sum(map(len, prompts.values()))
         predictions = tuple(predict(slot, title, answers, evidence) for slot in slots)
         return Filled(predictions, separate - (self._engine.num_reused - reused), separate)
@@ -85,9 +86,9 @@ class LocalFiller:
         turn = {"role": "user", "content": fill_prompt(title, key, documents)}
         return models.chat_ids(self.loaded.tokenizer, [turn])
 
-    def _answer(self, key: str, prompt: list[int], documents: Sequence[Document], source: Source) -> str:
+    def _answer(self, asked: tuple[str, str], prompt: list[int], documents: Sequence[Document], source: Source) -> str:
         if self.mode == "rank":
-            return self._ranked(key, prompt, documents)
+            return self._ranked(*asked, prompt, documents)
         constraint = self._constraint(source) if self.mode == "copy" else None
         settings = GenerationSettings(max_new_tokens=self.max_new_tokens)
         stopper = Stopper(max_new_tokens=self.max_new_tokens, eos_ids=self.loaded.eos_ids)
@@ -101,9 +102,9 @@ class LocalFiller:
         trie = token_trie(self.loaded.tokenizer, self.loaded.eos_ids)
         return CopyConstraint(source, trie, known.eos_ids, len(known.texts))
 
-    def _ranked(self, key: str, prompt: list[int], documents: Sequence[Document]) -> str:
+    def _ranked(self, title: str, key: str, prompt: list[int], documents: Sequence[Document]) -> str:
         """The candidate whose tokens are likeliest on average."""
-        texts = [*typed_candidates(key, documents), UNKNOWN]
+        texts = [*(text for text in typed_candidates(key, documents) if not names(title, text)), UNKNOWN]
         encoded: list[Any] = [self.loaded.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
         sums = score_candidates(self._engine, prompt, encoded).tolist()
         return max(zip(sums, encoded, texts, strict=True), key=lambda one: one[0] / len(one[1]))[2]
@@ -143,6 +144,11 @@ def predict(slot: Slot, title: str, answers: dict[str, str], evidence: Evidence)
     near = (title, label_of(slot.key))
     found: list[DocSpan] = evidence.occurrences(answer, near=near) or evidence.find(answer, near=near)
     return Prediction(answer, tuple(found))
+
+
+def names(title: str, text: str) -> bool:
+    """Whether a candidate is the title, a part of it, or no word that carries meaning."""
+    return set(words(text)) <= set(words(clean(title))) | STOP_WORDS
 
 
 def typed_candidates(key: str, documents: Sequence[Document]) -> list[str]:

@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from tenfold.systems.slotsum.derive import ORDINAL, YEAR
+from tenfold.systems.slotsum.dates import MONTHS
+from tenfold.systems.slotsum.derive import ORDINAL, YEAR, has_digit
 from tenfold.systems.slotsum.knowledge import Fact, Statement, label_of, match_key
 from tenfold.systems.slotsum.provenance import DocSpan, StatementRef, pointer
 from tenfold.systems.slotsum.relations import Relation, relate
 from tenfold.systems.slotsum.templates import ANONYMOUS, Slot, Template
 from tenfold.systems.slotsum.tokens import STOP_WORDS, words
 from tenfold.systems.slotsum.trimming import Discard, without
-from tenfold.systems.slotsum.values import clean, parse_value
+from tenfold.systems.slotsum.values import NUMBER_WORDS, SCALES, clean, parse_value
 from tenfold.systems.slotsum.verbalise import Lang, verbalise
 
 Strategy = Literal["discard", "keep", "predict", "allpredict", "verify"]
@@ -83,6 +84,7 @@ class Rules:
 
 
 MOST_EXTRA, MOST_WORDS_OF_NUMBER = 3, 6
+SAYING_NUMBERS = frozenset(NUMBER_WORDS) | frozenset(SCALES) | frozenset(MONTHS)
 HEDGES = {"en": "an unknown {label}", "zh": "未知{label}"}
 
 
@@ -200,11 +202,12 @@ def _unknown_to_base(decision: Decision, rules: Rules) -> Decision:
 
 
 def _is_answer(said: str, best: Sequence[Statement]) -> bool:
-    """Whether a text of many words may answer at all: not where the base's values are dates and numbers, and it is
-    neither."""
+    """Whether a text may answer at all: where the base's values are dates and numbers, it must hold one, and not
+    much else."""
     kinds = {parse_value(one.value).kind for one in best}
-    is_long = len(words(said)) > MOST_WORDS_OF_NUMBER
-    return not (is_long and kinds <= {"date", "quantity"} and parse_value(said).kind not in kinds)
+    if not kinds <= {"date", "quantity"} or parse_value(said).kind in kinds:
+        return True
+    return len(words(said)) <= MOST_WORDS_OF_NUMBER and (has_digit(said) or bool(set(words(said)) & SAYING_NUMBERS))
 
 
 def rambles(said: str, value: str) -> bool:
