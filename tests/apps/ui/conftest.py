@@ -96,7 +96,6 @@ def site(runs_root):
         patch.setattr(wiring, "verb", lambda name: verb)
         patch.setattr(budget, "HOPELESS", 0.0)  # a random model is guessed right once in a hundred times
         assert recipes.wiring is wiring
-        with running(
-            guard=Guard(), pages=[page_routes(runs_root, NAME, has_guard=True)], max_new_tokens=120, max_context=512
-        ) as server:
+        pages = [page_routes(runs_root, NAME, has_guard=True), guard_routes(Guard())]
+        with running(guard=Guard(), pages=pages, max_new_tokens=120, max_context=512) as server:
             yield server
