@@ -16,9 +16,11 @@ from tenfold.core.config import read_toml
 from tenfold.core.errors import MissingArtifactError, UserError
 from tenfold.store import atomic, runs
 from tenfold.store.artifacts import data_name
+from tenfold.systems import catalogue
 
 RESULTS = Path("results")
 PLACE = re.compile(r"(<!-- results:(?P<name>[\w-]+) -->\n).*?(<!-- /results -->)", re.DOTALL)
+INTERVAL = re.compile(r"95 ?%")
 OVERVIEW = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 
 
@@ -86,16 +88,21 @@ def markdown_pages(root: Path) -> list[Path]:
 
 
 def _overview(results: Path) -> str:
-    """A table with the first line of every result's summary."""
+    """A table with the first line of every result's summary that tells a number."""
     lines = ["| result | what came out | when, on what |", "|---|---|---|"]
     for path in sorted(results.glob("*.json"), key=lambda path: path.stem):
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if "verb" in record:
             command, page = _command_and_page(record["verb"])
-            headline = wiring.verb(record["verb"]).summary(record["metrics"]).splitlines()[0].replace("|", "/")
+            headline = _headline(wiring.verb(record["verb"]).summary(record["metrics"]))
             machine = f"{_date(record)}, {record['environment']['processor']}, {record['environment']['cores']} cores"
             lines.append(f"| [`{command}`]({page}) ({path.stem}) | {headline} | {machine} |")
     return "\n".join([*lines, ""])
+
+
+def _headline(summary: str) -> str:
+    lines = [" ".join(line.split()).replace("|", "/") for line in summary.splitlines()]
+    return next((line for line in lines if any(letter.isdigit() for letter in INTERVAL.sub("", line))), lines[0])
 
 
 def _command_and_page(name: str) -> tuple[str, str]:

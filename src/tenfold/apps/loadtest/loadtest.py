@@ -153,14 +153,14 @@ def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
 
 def summary(metrics: Metrics) -> str:
     """What a person reads in the terminal."""
-    lines = []
+    lines = _siege_lines(metrics["siege"])
     for name, rates in metrics["tokens_per_second"].items():
         lines.append(f"{name:>22} " + ", ".join(f"{count} clients {rate:.1f} tokens/s" for count, rate in rates.items()))
     many, few = metrics["many_against_few"]["clients"]
     lines.append(f"{many} clients against {few}: {_told(metrics['many_against_few'])}")
     for name, ratios in metrics["against_peers"].items():
         lines += [f"against {name}, {count} clients: {_told(ratio)}" for count, ratio in ratios.items()]
-    return "\n".join([*lines, *_siege_lines(metrics["siege"])])
+    return "\n".join(lines)
 
 
 def _siege_lines(siege: dict[str, Any] | None) -> list[str]:

@@ -56,9 +56,11 @@ def describe(metrics: Metrics) -> str:
     if metrics.get("dry_run"):
         return f"{metrics['calls']:,} calls and about {tokens} are still to be asked"
     short = (
-        [f"{metrics['short']} more could not be asked: their syllabi have no combination left"] if metrics["short"] else []
+        [f"{metrics['short']} more could not be asked: their syllabi have no combination left"]
+        if metrics.get("short")
+        else []
     )
-    replaced = f", {metrics['replaced']} asked to replace others" if metrics["replaced"] else ""
+    replaced = f", {metrics['replaced']} asked to replace others" if metrics.get("replaced") else ""
     lines = [
         f"{metrics['accepted']} of {metrics['pairs']} pairs pass the gates; {metrics['wanted']} were wanted{replaced}",
         f"{metrics['asked']} calls in {metrics['seconds']:.0f} s; the ledger holds {metrics['calls']} calls, {tokens}",
