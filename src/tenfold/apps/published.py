@@ -16,7 +16,6 @@ from tenfold.core.config import read_toml
 from tenfold.core.errors import MissingArtifactError, UserError
 from tenfold.store import atomic, runs
 from tenfold.store.artifacts import data_name
-from tenfold.systems import catalogue
 
 RESULTS = Path("results")
 PLACE = re.compile(r"(<!-- results:(?P<name>[\w-]+) -->\n).*?(<!-- /results -->)", re.DOTALL)
