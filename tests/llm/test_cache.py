@@ -172,8 +172,8 @@ def test_two_processes_share_a_cache(tmp_path):
         first = other.stdout.readline()
         model, own = Cached(Endpoint("stub", base_url=server.base_url), tmp_path / "cache"), {}
         asyncio.run(ask_all(model, requests, concurrency=2, on_reply=lambda key, reply: own.update({key: reply.text})))
-        output = first + other.communicate(timeout=60)[0]
-        assert other.returncode == 0
+        output = first + other.stdout.read()  # communicate would lose what readline had fetched ahead
+        assert other.wait(timeout=60) == 0
         assert sorted(output.splitlines()) == sorted(f"{key} {text}" for key, text in own.items())
         assert len(own) == 200 and len(server.requests) < 400
         asked = len(server.requests)
