@@ -46,14 +46,14 @@ def test_stories_go_on_as_ever_with_blind_sentinels(data_folder):
 
 def test_stories_read_through_a_small_cache(data_folder):
     base = open_base("stories260k")
-    text = documents("sample", "train")[1].text
+    text = documents("sample", "train")[1].text[:260]
     assert largest_difference(base, COMPACT, [*base.codec.beginning, *base.codec.encode(f" {text}")]) < 1e-4
 
 
 @pytest.mark.model
 def test_smollm2_reads_through_a_small_cache(smollm2):
     base = open_base("smollm2", dtype="fp32")
-    text = " ".join(document.text for document in documents("sample", "train")[:2])
+    text = documents("sample", "train")[0].text[:480]
     assert largest_difference(base, COMPACT, base.codec.encode(text)) < 1e-4
 
 

@@ -38,6 +38,8 @@ PLACES = {
     "economics": "text/openstax_economics/economics_modules.txt",
     "stories": "text/tinystories/tinystories_1000.json",
 }
+SAMPLE_PARAGRAPHS = 6
+"""Paragraphs of our own text that make a document: a few windows of 128 tokens."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,11 @@ def documents(name: str, split: Split) -> list[Document]:
         ConfigError: there is no document on this side.
     """
     if name == "sample":
-        whole = [Document(f"sample-{n}", text) for n, text in enumerate(_sample())]
-        found = whole[:24] if split == "train" else whole[24:]
+        paragraphs = _sample()
+        mine = paragraphs[:24] if split == "train" else paragraphs[24:]
+        starts = range(0, len(mine), SAMPLE_PARAGRAPHS)
+        texts = ["\n\n".join(mine[start : start + SAMPLE_PARAGRAPHS]) for start in starts]
+        found = [Document(f"sample-{split}-{number}", text) for number, text in enumerate(texts)]
     elif name in PLACES:
         found = {"wikitext": _wikitext, "gutenberg": _gutenberg, "economics": _economics, "stories": _stories}[name](split)
     else:
