@@ -168,12 +168,12 @@ def test_two_processes_share_a_cache(tmp_path):
     """Another one and this one at the same time; what either got is what both have afterwards."""
     requests = {str(number): ChatRequest((user(f"question {number}"),)) for number in range(200)}
     with StubServer(answer=lambda asked: asked.text.split()[1], latency_s=0.01) as server:
-        other = start(server, tmp_path / "cache")
-        first = other.stdout.readline()
-        model, own = Cached(Endpoint("stub", base_url=server.base_url), tmp_path / "cache"), {}
-        asyncio.run(ask_all(model, requests, concurrency=2, on_reply=lambda key, reply: own.update({key: reply.text})))
-        output = first + other.stdout.read()  # communicate would lose what readline had fetched ahead
-        assert other.wait(timeout=60) == 0
+        with start(server, tmp_path / "cache") as other:
+            first = other.stdout.readline()
+            model, own = Cached(Endpoint("stub", base_url=server.base_url), tmp_path / "cache"), {}
+            asyncio.run(ask_all(model, requests, concurrency=2, on_reply=lambda key, reply: own.update({key: reply.text})))
+            output = first + other.stdout.read()  # communicate would lose what readline had fetched ahead
+        assert other.returncode == 0
         assert sorted(output.splitlines()) == sorted(f"{key} {text}" for key, text in own.items())
         assert len(own) == 200 and len(server.requests) < 400
         asked = len(server.requests)
