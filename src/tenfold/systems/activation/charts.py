@@ -54,12 +54,13 @@ def modules(target: str, rows: Sequence[Row]) -> Figure:
             "x": [layer + 1 for layer in layers],
             "y": list(lines),
             "z": grid,
+            "colorscale": [[0, "#eef3fa"], [1, "#123a75"]],
             "colorbar": {"title": {"text": "log10"}},
             "hovertemplate": "%{y}, layer %{x}: 10^%{z:.2f}",
         }
     ]
     layout: dict[str, Any] = _axes("layer", "") | {"height": 160 + 14 * len(lines), "margin": {"l": 150}}
-    caption = "The mean of |w * dD/dw| of each matrix, as a power of ten. Brighter means that its weights act more."
+    caption = "The mean of |w * dD/dw| of each matrix, as a power of ten. The darker, the more its weights act."
     return Figure(f"Which matrices act, {target}", caption, {"data": data, "layout": layout})
 
 
