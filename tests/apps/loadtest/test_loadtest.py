@@ -113,3 +113,8 @@ def test_lines_of_a_stream():
     assert _piece('data: {"choices": []}') == _piece("data: [DONE]") == _piece("") == ""
     with pytest.raises(httpx.RemoteProtocolError, match="full"):
         _piece('data: {"error": {"message": "full"}}')
+
+
+def test_no_clients_are_refused():
+    with pytest.raises(ConfigError, match=r"clients"):
+        parse(LoadConfig, {"clients": [0, 8]})

@@ -301,3 +301,8 @@ def test_changes_are_paired_by_window():
     others = [row | {"nll_sum": row["nll_sum"] - 0.5, "seed": None} for row in rows[:3]]
     found = measuring.change(rows, others)
     assert found["value"] == pytest.approx(math.exp(0.1) - 1)
+
+
+def test_an_unknown_arm_is_named():
+    with pytest.raises(ConfigError, match="unknown arm 'srr'"):
+        parse(CompareConfig, {"arms": ["lora", "sr", "srr"]})

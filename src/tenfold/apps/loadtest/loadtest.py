@@ -41,7 +41,7 @@ class LoadConfig(Config):
     """Prompts: demo, specbench, or a file in its format."""
     peers: Annotated[Names, AfterValidator(_known)] = ("transformers",)
     """Servers to compare with: transformers, transformers-batched (with its continuous batching); none by an empty list."""
-    clients: tuple[int, ...] = (1, 8)
+    clients: tuple[Annotated[int, Field(ge=1)], ...] = (1, 8)
     """Numbers of clients whose throughput is measured."""
     seconds: float = Field(20.0, gt=0)
     """Length of each measurement of throughput."""

@@ -6,11 +6,11 @@ A setting that is given overrides the profile's.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tenfold.core.config import Config, Names, parse, split_commas
 from tenfold.nn.models import Dtype
-from tenfold.systems.sentinel.arms import ARMS
+from tenfold.systems.sentinel.arms import ARMS, arm
 from tenfold.systems.sentinel.learning import LearnConfig
 from tenfold.systems.sentinel.settings import SentinelConfig
 
@@ -108,6 +108,11 @@ class CompareConfig(Config):
     def _start_from_profile(cls, values: Any) -> Any:
         profile = PROFILES.get(values.get("profile", "cpu"), {}) if isinstance(values, Mapping) else {}
         return {**profile, **values} if profile else values
+
+    @field_validator("arms")
+    @classmethod
+    def _known_arms(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(arm(name).name for name in names)
 
     @model_validator(mode="after")
     def _has_both(self) -> "CompareConfig":
