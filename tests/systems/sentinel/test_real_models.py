@@ -1,6 +1,8 @@
 """Real models write with blind sentinels what they write without; the compacted cache equals the masked pass."""
 
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +11,7 @@ from tenfold.nn.masked_lm import TransformersRows
 from tenfold.nn.sampling import GenerationSettings
 from tenfold.nn.stopping import Stopper
 from tenfold.systems.sentinel.bases import Base, open_base, sentinel_ids
-from tenfold.systems.sentinel.data import documents
+from tenfold.systems.sentinel.data import documents, training_windows, windows
 from tenfold.systems.sentinel.layout import insert
 from tenfold.systems.sentinel.lm import SentinelLM
 from tenfold.systems.sentinel.meetings import rouge_l
@@ -55,6 +57,16 @@ def test_smollm2_reads_through_a_small_cache(smollm2):
     base = open_base("smollm2", dtype="fp32")
     text = documents("sample", "train")[0].text[:480]
     assert largest_difference(base, COMPACT, base.codec.encode(text)) < 1e-4
+
+
+@pytest.mark.model
+def test_our_own_text_is_long_enough_for_the_main_recipe(smollm2):
+    recipe = tomllib.loads((Path(__file__).parents[3] / "recipes" / "lifecycle.toml").read_text())
+    (settings,) = (stage["settings"] for stage in recipe["stage"] if stage["verb"] == "sentinel.train")
+    codec, length = open_base("smollm2").codec, settings["learn"]["length"]
+    taken = training_windows(settings["train"], codec, length=length, tokens=settings["tokens"], seed=0)
+    assert sum(len(window.ids) for window in taken) >= settings["tokens"]
+    assert len(windows("sample", "dev", codec, length=length)) >= settings["dev_windows"]
 
 
 def test_the_reference_scores_one_and_nothing_scores_zero():
